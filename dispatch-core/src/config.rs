@@ -1,0 +1,406 @@
+//! The rules of one market, validated as a whole and part of the log.
+
+use crate::model::{Label, MarketId};
+use crate::units::{Meters, Millis};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The rules of one market. Every duration is in milliseconds, every length in metres.
+///
+/// ```
+/// use dispatch_core::{EngineConfig, Millis};
+/// let mut config = EngineConfig::default();
+/// config.window = Millis::ZERO;
+/// assert!(config.validate().unwrap_err().to_string().contains("window"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineConfig {
+    /// Which market this is.
+    pub market: MarketId,
+    /// When the dispatch of an order starts.
+    pub start_on: StartOn,
+    /// From placing to ready, where an order does not say.
+    pub preparation: Millis,
+    /// How often orders and drivers are matched.
+    pub window: Millis,
+    /// Which drivers are looked at for an order.
+    pub search: SearchRule,
+    /// When an order is decided.
+    pub schedule: ScheduleRule,
+    /// What makes one driver better than another: the score of a pair is the sum of weight x term, higher is better.
+    pub score: Vec<ScoreWeight>,
+    /// Most edges the pairing relaxes in one window; past it the rest is paired greedily.
+    pub work_budget: u64,
+    /// How a driver is told.
+    pub offers: OfferRule,
+    /// What happens when nobody is found.
+    pub rounds: RoundRule,
+    /// How long stops take.
+    pub service: ServiceTimes,
+    /// What a missing position means.
+    pub positions: PositionRule,
+    /// When orders end by themselves.
+    pub lifetimes: Lifetimes,
+    /// How much the market holds.
+    pub limits: Limits,
+}
+
+/// When the dispatch of an order starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartOn {
+    /// When the merchant confirms it.
+    Confirmed,
+    /// When it is placed, for sources that confirm by placing.
+    Placed,
+}
+
+/// Which drivers are looked at for an order.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchRule {
+    /// How far from the pickup the search begins.
+    pub radius: Meters,
+    /// How far it is widened, doubling, while nobody is found.
+    pub max_radius: Meters,
+    /// Most free drivers, and most busy ones, that are candidates for one order.
+    pub candidates: u32,
+    /// A busy driver is a candidate when its route ends within this time.
+    pub busy_until: Millis,
+}
+
+/// When an order is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleRule {
+    /// An order is held while its slack exceeds this.
+    pub margin: Millis,
+    /// An order is first looked at this long before it is ready.
+    pub horizon: Millis,
+}
+
+/// One term of the score and how much it counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScoreWeight {
+    /// The name of a built-in or registered score term.
+    pub term: Label,
+    /// What its value is multiplied with; negative where less is better.
+    pub weight: f64,
+}
+
+/// How a driver is told of its orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum OfferRule {
+    /// Assigned at once; a driver never refuses.
+    Direct,
+    /// Offered to one driver at a time.
+    Sequential {
+        /// How long an offer is open.
+        expires_after: Millis,
+    },
+}
+
+/// What happens when nobody is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoundRule {
+    /// How many offers a round has.
+    pub attempts: u16,
+    /// How long an order without a candidate waits before it is looked at again; not an attempt.
+    pub pause: Millis,
+    /// A round ends after this long without a candidate.
+    pub no_candidate_after: Millis,
+    /// How long after a failed round the next begins.
+    pub retry_after: Millis,
+}
+
+/// How long stops take. A stop has one event (picked up, delivered) with a part of the service before it and a part after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceTimes {
+    /// From arriving at the pickup to having the order, if it is ready.
+    pub before_pickup: Millis,
+    /// From having the order to leaving.
+    pub after_pickup: Millis,
+    /// From arriving at the dropoff to handing over.
+    pub before_dropoff: Millis,
+    /// From handing over to leaving.
+    pub after_dropoff: Millis,
+}
+
+/// What a missing position means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PositionRule {
+    /// A driver whose last fix is older gets no orders.
+    pub searchable_for: Millis,
+    /// A driver whose last fix is older is silent.
+    pub silent_after: Millis,
+    /// Whether the orders a silent driver has not picked up go back to waiting.
+    pub return_orders_of_silent: bool,
+}
+
+/// When orders end by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lifetimes {
+    /// An order that found no driver for this long is flagged overdue.
+    pub overdue_after: Millis,
+    /// An order that found no driver for this long fails.
+    pub fail_after: Millis,
+    /// An order that has not ended this long after it was due to be ready fails, whatever its status.
+    pub never_finished_after: Millis,
+    /// An order that ended leaves memory after this long.
+    pub retire_after: Millis,
+    /// How far ahead a ready time or a promise may lie.
+    pub plan_ahead: Millis,
+}
+
+/// How much the market holds; past a limit there is a refusal, not memory growth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Most orders in memory.
+    pub orders: u32,
+    /// Most registered drivers.
+    pub drivers: u32,
+    /// Most orders on one driver's route.
+    pub orders_per_driver: u16,
+}
+
+/// A complete set of score weights with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScorePreset {
+    /// Minutes until the food is with the customer, and what the driver spends on it. The default.
+    Timely,
+    /// Distance, rating, acceptance and load as shares of one: 0.40, 0.25, 0.20, 0.15.
+    Classic,
+    /// Points: 100 less 10 a kilometre and 15 an order in hand, plus rating, need of work and efficiency.
+    Additive,
+}
+
+impl ScorePreset {
+    /// The weights of this preset.
+    pub fn weights(self) -> Vec<ScoreWeight> {
+        let table: &[(&str, f64)] = match self {
+            Self::Timely => {
+                &[("food_waiting_min", -1.0), ("driver_waiting_min", -0.3), ("to_pickup_min", -1.0), ("late_min", -1.0)]
+            }
+            Self::Classic => &[("closeness", 0.40), ("rating", 0.25), ("acceptance", 0.20), ("spare_load", 0.15)],
+            Self::Additive => &[
+                ("constant", 100.0),
+                ("distance_km", -10.0),
+                ("load", -15.0),
+                ("rating", 25.0),
+                ("needs_work", 10.0),
+                ("route_efficiency", 20.0),
+            ],
+        };
+        table.iter().map(|&(term, weight)| ScoreWeight { term: name(term), weight }).collect()
+    }
+}
+
+fn name(term: &str) -> Label {
+    Label::new(term).expect("built-in names are short")
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            market: MarketId::new("default").expect("a valid id"),
+            start_on: StartOn::Confirmed,
+            preparation: Millis::from_mins(15),
+            window: Millis::from_secs(1),
+            search: SearchRule {
+                radius: Meters::from_km(5),
+                max_radius: Meters::from_km(15),
+                candidates: 20,
+                busy_until: Millis::from_mins(10),
+            },
+            schedule: ScheduleRule { margin: Millis::from_mins(2), horizon: Millis::from_mins(60) },
+            score: ScorePreset::Timely.weights(),
+            work_budget: 10_000_000,
+            offers: OfferRule::Sequential { expires_after: Millis::from_secs(30) },
+            rounds: RoundRule {
+                attempts: 5,
+                pause: Millis::from_secs(10),
+                no_candidate_after: Millis::from_mins(10),
+                retry_after: Millis::from_secs(60),
+            },
+            service: ServiceTimes {
+                before_pickup: Millis::ZERO,
+                after_pickup: Millis::from_mins(2),
+                before_dropoff: Millis::from_mins(3),
+                after_dropoff: Millis::ZERO,
+            },
+            positions: PositionRule {
+                searchable_for: Millis::from_secs(30),
+                silent_after: Millis::from_secs(120),
+                return_orders_of_silent: true,
+            },
+            lifetimes: Lifetimes {
+                overdue_after: Millis::from_mins(60),
+                fail_after: Millis::from_mins(120),
+                never_finished_after: Millis::from_mins(24 * 60),
+                retire_after: Millis::from_mins(60),
+                plan_ahead: Millis::from_mins(7 * 24 * 60),
+            },
+            limits: Limits { orders: 1_000_000, drivers: 1_000_000, orders_per_driver: 3 },
+        }
+    }
+}
+
+/// Most score terms in one configuration.
+pub const MAX_SCORE_TERMS: usize = 32;
+
+/// Everything that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// One entry for each wrong key, in the order of the configuration.
+    pub problems: Vec<ConfigProblem>,
+}
+
+/// One wrong key of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// The key, as `search.radius`.
+    pub key: String,
+    /// What is wrong with its value.
+    pub problem: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration is not valid")?;
+        for ConfigProblem { key, problem } in &self.problems {
+            write!(f, "; {key}: {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl EngineConfig {
+    /// Checks every value and how they fit together; names of score terms are checked by the engine, which knows them.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let mut check = Check::default();
+        let day = Millis::from_mins(24 * 60);
+        check.within("preparation", self.preparation, Millis::ZERO, day);
+        check.within("window", self.window, Millis::new(10), Millis::from_mins(10));
+
+        let SearchRule { radius, max_radius, candidates, busy_until } = self.search;
+        check.that("search.radius", radius > Meters::ZERO, || "must be more than 0 m".into());
+        check.that("search.max_radius", max_radius >= radius, || format!("must be at least search.radius, {radius}"));
+        check.that("search.candidates", (1..=1_000).contains(&candidates), || {
+            format!("must be 1 to 1000, not {candidates}")
+        });
+        check.within("search.busy_until", busy_until, Millis::ZERO, day);
+
+        check.within("schedule.margin", self.schedule.margin, Millis::ZERO, day);
+        check.within("schedule.horizon", self.schedule.horizon, self.schedule.margin, day);
+        self.validate_score(&mut check);
+        check.that("work_budget", self.work_budget > 0, || "must be at least 1 edge".into());
+        if let OfferRule::Sequential { expires_after } = self.offers {
+            check.within("offers.sequential.expires_after", expires_after, Millis::from_secs(1), day);
+        }
+
+        let RoundRule { attempts, pause, no_candidate_after, retry_after } = self.rounds;
+        check.that("rounds.attempts", (1..=100).contains(&attempts), || format!("must be 1 to 100, not {attempts}"));
+        check.within("rounds.pause", pause, Millis::ZERO, day);
+        check.within("rounds.no_candidate_after", no_candidate_after, pause, day);
+        check.within("rounds.retry_after", retry_after, Millis::ZERO, day);
+
+        let ServiceTimes { before_pickup, after_pickup, before_dropoff, after_dropoff } = self.service;
+        check.within("service.before_pickup", before_pickup, Millis::ZERO, day);
+        check.within("service.after_pickup", after_pickup, Millis::ZERO, day);
+        check.within("service.before_dropoff", before_dropoff, Millis::ZERO, day);
+        check.within("service.after_dropoff", after_dropoff, Millis::ZERO, day);
+
+        let PositionRule { searchable_for, silent_after, .. } = self.positions;
+        check.within("positions.searchable_for", searchable_for, Millis::from_secs(1), day);
+        check.within("positions.silent_after", silent_after, searchable_for, day);
+
+        let Lifetimes { overdue_after, fail_after, never_finished_after, retire_after, plan_ahead } = self.lifetimes;
+        let month = day * 31;
+        check.within("lifetimes.overdue_after", overdue_after, Millis::ZERO, month);
+        check.within("lifetimes.fail_after", fail_after, overdue_after, month);
+        check.within("lifetimes.never_finished_after", never_finished_after, fail_after, month);
+        check.within("lifetimes.retire_after", retire_after, Millis::ZERO, month);
+        check.within("lifetimes.plan_ahead", plan_ahead, self.preparation, month);
+
+        let Limits { orders, drivers, orders_per_driver } = self.limits;
+        check.that("limits.orders", orders > 0, || "must be at least 1".into());
+        check.that("limits.drivers", drivers > 0, || "must be at least 1".into());
+        check.that("limits.orders_per_driver", (1..=100).contains(&orders_per_driver), || {
+            format!("must be 1 to 100, not {orders_per_driver}")
+        });
+        check.done()
+    }
+
+    fn validate_score(&self, check: &mut Check) {
+        let terms = self.score.len();
+        check.that("score", (1..=MAX_SCORE_TERMS).contains(&terms), || {
+            format!("must have 1 to {MAX_SCORE_TERMS} terms, not {terms}")
+        });
+        for (i, ScoreWeight { term, weight }) in self.score.iter().enumerate() {
+            let sane = weight.is_finite() && weight.abs() <= 1e6;
+            check.that(&format!("score[{i}].weight"), sane, || format!("must be a number within ±1e6, not {weight}"));
+            let first = self.score[..i].iter().all(|earlier| earlier.term != *term);
+            check.that(&format!("score[{i}].term"), first, || format!("`{term}` stands twice"));
+        }
+    }
+}
+
+#[derive(Default)]
+struct Check {
+    problems: Vec<ConfigProblem>,
+}
+
+impl Check {
+    fn that(&mut self, key: &str, holds: bool, problem: impl FnOnce() -> String) {
+        if !holds {
+            self.problems.push(ConfigProblem { key: key.to_owned(), problem: problem() });
+        }
+    }
+
+    fn within(&mut self, key: &str, value: Millis, least: Millis, most: Millis) {
+        self.that(key, (least..=most).contains(&value), || format!("must be {least} to {most}, not {value}"));
+    }
+
+    fn done(self) -> Result<(), ConfigError> {
+        if self.problems.is_empty() { Ok(()) } else { Err(ConfigError { problems: self.problems }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_and_every_preset_are_valid() {
+        for preset in [ScorePreset::Timely, ScorePreset::Classic, ScorePreset::Additive] {
+            let config = EngineConfig { score: preset.weights(), ..EngineConfig::default() };
+            assert_eq!(config.validate(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn every_wrong_key_is_named_at_once() {
+        let mut config = EngineConfig::default();
+        config.window = Millis::from_mins(-1);
+        config.search.max_radius = Meters::from_km(1);
+        config.score[1].weight = f64::NAN;
+        config.score[2].term = config.score[0].term.clone();
+        config.lifetimes.fail_after = Millis::ZERO;
+        let keys: Vec<_> = config.validate().unwrap_err().problems.into_iter().map(|p| p.key).collect();
+        assert_eq!(keys, ["window", "search.max_radius", "score[1].weight", "score[2].term", "lifetimes.fail_after"]);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_and_missing_ones_have_defaults() {
+        assert_eq!(serde_json::from_str::<EngineConfig>("{}").unwrap(), EngineConfig::default());
+        assert!(serde_json::from_str::<EngineConfig>(r#"{"windw": 1}"#).unwrap_err().to_string().contains("windw"));
+    }
+}

@@ -1,0 +1,3 @@
+//! Matching: candidates, scores, pairing, explanation.
+
+pub mod explanation;
