@@ -1,2 +1,35 @@
-//! .
-fn main() {}
+//! The project's own commands, run as `cargo xtask <command>`. Plain cargo is all they need.
+
+mod fuzz;
+mod measure;
+mod needs;
+mod run;
+mod test;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own commands", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the checks need, then run them all: format, lints, documentation, tests.
+    Test,
+    /// Run timing measurements five times each and print minimum, median and maximum.
+    Measure(measure::Arguments),
+    /// Feed random input to the fuzz targets.
+    Fuzz(fuzz::Arguments),
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Test => test::run(),
+        Command::Measure(arguments) => run::report(measure::run(&arguments)),
+        Command::Fuzz(arguments) => run::report(fuzz::run(&arguments)),
+    }
+}

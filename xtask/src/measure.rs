@@ -1,0 +1,152 @@
+//! `cargo xtask measure`: runs what is timed a few times and prints the median, so that one slow run decides nothing.
+
+use crate::run::{self, Failure, cargo};
+use serde_json::Value;
+
+/// How often each measurement is run; odd, so that the median is one of the runs.
+const RUNS: usize = 5;
+
+/// Something timed: a cargo command, and what to read off each of its runs.
+struct Measurement {
+    /// What it is called on the command line.
+    name: &'static str,
+    /// What it tells.
+    about: &'static str,
+    /// The arguments of cargo.
+    command: &'static [&'static str],
+    /// What is read off a run.
+    readings: &'static [Reading],
+}
+
+/// A number read off one run: a field of the JSON objects that the command prints, one a line; where several lines have
+/// it, the last one counts.
+struct Reading {
+    field: &'static str,
+    unit: &'static str,
+}
+
+/// Every measurement there is. The first run builds what it needs and is not counted.
+const MEASUREMENTS: &[Measurement] = &[Measurement {
+    name: "fuzz_rate",
+    about: "how fast the target position_json takes random input: what reading and checking JSON costs",
+    command: &[
+        "run",
+        "--quiet",
+        "--release",
+        "--locked",
+        "--manifest-path",
+        "fuzz/Cargo.toml",
+        "--example",
+        "random",
+        "--",
+        "position_json",
+        "2",
+    ],
+    readings: &[Reading { field: "inputs_per_second", unit: "1/s" }],
+}];
+
+/// What `measure` is asked for.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Which measurements to run; all of them if none is named.
+    names: Vec<String>,
+    /// Only list what can be measured.
+    #[arg(long)]
+    list: bool,
+}
+
+/// Lists or runs measurements.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let chosen = choose(MEASUREMENTS, &arguments.names)?;
+    if arguments.list {
+        for measurement in chosen {
+            println!("{:24} {}", measurement.name, measurement.about);
+        }
+        return Ok(());
+    }
+    let mut table = vec![row("measurement", ["min", "median", "max"].map(str::to_owned), "")];
+    for measurement in chosen {
+        table.extend(measure(measurement)?);
+    }
+    println!("\n{}", table.join("\n"));
+    Ok(())
+}
+
+fn choose<'a>(all: &'a [Measurement], names: &[String]) -> Result<Vec<&'a Measurement>, Failure> {
+    if names.is_empty() {
+        return Ok(all.iter().collect());
+    }
+    let find = |name: &String| {
+        all.iter().find(|m| m.name == name).ok_or_else(|| {
+            let known: Vec<_> = all.iter().map(|m| m.name).collect();
+            Failure::Because(format!("there is no measurement `{name}`; there are: {}", known.join(", ")))
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+/// Runs a measurement and gives the lines of its readings.
+fn measure(measurement: &Measurement) -> Result<Vec<String>, Failure> {
+    let mut values = vec![Vec::new(); measurement.readings.len()];
+    for counted in std::iter::once(false).chain([true; RUNS]) {
+        let mut output = Vec::new();
+        run::run_reading(cargo(measurement.command.iter().copied()), |line| output.push(line.to_owned()))?;
+        for (values, reading) in values.iter_mut().zip(measurement.readings) {
+            let value = read(reading, &output).ok_or_else(|| {
+                let Measurement { name, .. } = measurement;
+                Failure::Because(format!("measurement `{name}` printed no JSON line with a number `{}`", reading.field))
+            })?;
+            if counted {
+                values.push(value);
+            }
+        }
+    }
+    let lines = measurement.readings.iter().zip(values).map(|(reading, mut values)| {
+        values.sort_by(f64::total_cmp);
+        let shown = [values[0], values[RUNS / 2], values[RUNS - 1]].map(|value| format!("{value:.3}"));
+        row(&format!("{} {}", measurement.name, reading.field), shown, reading.unit)
+    });
+    Ok(lines.collect())
+}
+
+fn read(reading: &Reading, output: &[String]) -> Option<f64> {
+    let objects = output.iter().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut numbers = objects.filter_map(|object| object.get(reading.field)?.as_f64());
+    numbers.next()
+}
+
+fn row(name: &str, [min, median, max]: [String; 3], unit: &str) -> String {
+    format!("{name:40} {min:>12} {median:>12} {max:>12} {unit}").trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_with_the_number_counts() {
+        let output: Vec<_> = ["text", r#"{"ms": 1}"#, r#"{"ms": 2.5, "n": "x"}"#, r#"{"other": 3}"#, "{broken", "7"]
+            .map(str::to_owned)
+            .into();
+        let field = |field| read(&Reading { field, unit: "ms" }, &output).map(f64::to_bits);
+        assert_eq!(field("ms"), Some(2.5f64.to_bits()));
+        assert_eq!(field("n"), None);
+        assert_eq!(field("absent"), None);
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused_with_the_known_ones() {
+        assert_eq!(choose(MEASUREMENTS, &[]).map(|chosen| chosen.len()).unwrap(), MEASUREMENTS.len());
+        assert!(choose(&[], &[]).unwrap().is_empty());
+        let Err(refused) = choose(MEASUREMENTS, &["nonsense".to_owned()]) else { panic!("must be refused") };
+        assert!(MEASUREMENTS.iter().all(|m| refused.to_string().contains(m.name)));
+    }
+
+    #[test]
+    fn names_are_unique_and_something_is_read() {
+        for (i, measurement) in MEASUREMENTS.iter().enumerate() {
+            assert!(!measurement.readings.is_empty(), "{}", measurement.name);
+            assert!(MEASUREMENTS[..i].iter().all(|earlier| earlier.name != measurement.name), "{}", measurement.name);
+        }
+    }
+}

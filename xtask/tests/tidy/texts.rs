@@ -1,0 +1,150 @@
+//! Rules over text of any kind: files, lines, links, manifests.
+
+use crate::source::{Finding, Source, has_extension};
+use std::path::Path;
+
+/// The longest Rust file, in lines. Past about 600 a file holds more than one thing.
+const MAX_LINES: usize = 700;
+
+/// Directories of somebody's machine.
+const MACHINE: [&str; 4] = ["work", "tmp", "root", "home"];
+
+/// Files that every reader looks for first.
+pub(crate) const REQUIRED: [&str; 6] =
+    ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE-MIT", "LICENSE-APACHE"];
+
+/// Any text: no tabs for indentation, no paths of one machine, no history by issue number.
+pub(crate) fn lines(source: &Source) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (line, number) in source.text.lines().zip(1..) {
+        let indentation = &line[..line.len() - line.trim_start().len()];
+        if indentation.contains('\t') {
+            findings.push(source.finding(number, "indented with a tab; use spaces"));
+        }
+        if let Some(directory) = MACHINE.iter().find(|directory| has_machine_path(line, directory)) {
+            findings.push(source.finding(number, format!("a path below `/{directory}` exists on one machine only")));
+        }
+    }
+    let prose = if source.is_rust() { &source.comments } else { &source.text };
+    if source.is_rust() || source.is_markdown() {
+        for (line, number) in prose.lines().zip(1..).filter(|(line, _)| has_issue_number(line)) {
+            let rule = format!("an issue number tells nothing here; say the reason: `{}`", line.trim());
+            findings.push(source.finding(number, rule));
+        }
+    }
+    findings
+}
+
+/// Whether an absolute path below a directory at the root stands in a line; the middle of a longer path does not count.
+fn has_machine_path(line: &str, directory: &str) -> bool {
+    line.match_indices(&format!("/{directory}/")).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        before.is_none_or(|c| !(c.is_alphanumeric() || "._-/~}*$".contains(c)))
+    })
+}
+
+/// Whether a `#` with a number stands in a line as a word of its own.
+fn has_issue_number(line: &str) -> bool {
+    line.match_indices('#').any(|(at, _)| {
+        let number = line[at + 1..].split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        let before = line[..at].chars().next_back().is_none_or(|c| c.is_whitespace() || c == '(');
+        before && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+/// Rust files hold one thing each.
+pub(crate) fn length(source: &Source) -> Option<Finding> {
+    let lines = source.text.lines().count();
+    (source.is_rust() && lines > MAX_LINES)
+        .then(|| source.finding(lines, format!("{lines} lines, more than {MAX_LINES}: split it along a real seam")))
+}
+
+/// Every crate takes its lints from its workspace.
+pub(crate) fn inherits_lints(source: &Source) -> Option<Finding> {
+    let is_crate = source.path.ends_with("Cargo.toml") && source.text.lines().any(|line| line == "[package]");
+    let mut after = source.text.lines().skip_while(|line| *line != "[lints]").skip(1);
+    let inherits = after.next().is_some_and(|line| line.replace(' ', "") == "workspace=true");
+    (is_crate && !inherits).then(|| source.finding(1, "does not inherit the lints: `[lints]` with `workspace = true`"))
+}
+
+/// Relative links in Markdown lead to a file.
+pub(crate) fn links(root: &Path, source: &Source) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut fenced = false;
+    for (line, number) in source.text.lines().zip(1..).filter(|_| has_extension(&source.path, "md")) {
+        fenced ^= line.trim_start().starts_with("```");
+        // What stands between backticks is code: every second part.
+        let prose: String = line.split('`').step_by(2).collect::<Vec<_>>().join("``");
+        for target in prose.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|_| !fenced) {
+            let file = target.split(['#', ' ']).next().unwrap_or_default();
+            let elsewhere = target.contains("://") || target.starts_with("mailto:");
+            let directory = root.join(&source.path).parent().map(Path::to_path_buf).unwrap_or_default();
+            if !elsewhere && !file.is_empty() && !directory.join(file).exists() {
+                findings.push(source.finding(number, format!("the link to `{file}` leads nowhere")));
+            }
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(path: &str, text: &str) -> usize {
+        lines(&Source::new(path, text)).len()
+    }
+
+    #[test]
+    fn tabs_are_found_in_indentation_only() {
+        assert_eq!(found("a.rs", "fn f() {\n\tx();\n  \ty();\n}"), 2);
+        assert_eq!(found("a.md", "a\tb"), 0);
+    }
+
+    #[test]
+    fn paths_of_a_machine_are_found() {
+        for directory in MACHINE {
+            for line in [format!("/{directory}/x"), format!("open(\"/{directory}/x\")"), format!("# (/{directory}/x)")]
+            {
+                assert_eq!(found("a.toml", &line), 1, "{line}");
+            }
+            for line in [format!("a/{directory}/x"), format!("$HOME/{directory}/x"), format!("/{directory}ing/x")] {
+                assert_eq!(found("a.toml", &line), 0, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn issue_numbers_are_found_in_prose() {
+        let sample = format!("see issue {}12", '#');
+        assert_eq!(found("a.rs", &format!("x(); // {sample}")), 1);
+        assert_eq!(found("a.md", &format!("Fixed ({}7).", '#')), 1);
+        assert_eq!(found("a.rs", &format!("let x = \"{sample}\";\n#[derive(A)] // r{}1", '#')), 0);
+        assert_eq!(found("a.md", "# 1 heading\n#7f7f7f a[link](x#12)"), 0);
+    }
+
+    #[test]
+    fn long_files_are_found() {
+        assert!(length(&Source::new("a.rs", &"x\n".repeat(MAX_LINES))).is_none());
+        assert!(length(&Source::new("a.rs", &"x\n".repeat(MAX_LINES + 1))).is_some());
+        assert!(length(&Source::new("a.md", &"x\n".repeat(MAX_LINES + 1))).is_none());
+    }
+
+    #[test]
+    fn crates_without_the_lints_are_found() {
+        let lints = |text: &str| inherits_lints(&Source::new("x/Cargo.toml", text)).is_some();
+        assert!(lints("[package]\nname = \"x\""));
+        assert!(lints("[package]\n[lints]\nrust.unsafe_code = \"allow\""));
+        assert!(!lints("[package]\n[lints]\nworkspace = true"));
+        assert!(!lints("[workspace]"));
+    }
+
+    #[test]
+    fn dead_links_are_found() {
+        let root = crate::source::root();
+        let dead = |text: &str| links(&root, &Source::new("xtask/x.md", text)).len();
+        assert_eq!(dead("[a](nowhere.md) and [b](../gone.md#part)"), 2);
+        assert_eq!(dead("[a](Cargo.toml) [b](../Cargo.toml#x) [c](#x) [d](https://e.org/f) [e](mailto:x@y.z)"), 0);
+        assert_eq!(dead("`[a](nowhere.md)`\n```\n[a](nowhere.md)\n```\n[b](nowhere.md)"), 1);
+    }
+}
