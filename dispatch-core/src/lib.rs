@@ -10,6 +10,8 @@ mod model;
 mod offer;
 mod route;
 mod schedule;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod units;
 
 pub use command::{Action, Command, Refusal, Step};
