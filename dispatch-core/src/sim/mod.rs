@@ -1,3 +1,5 @@
-//! Simulation in virtual time: what feeds the engine days of orders without waiting for them.
+//! The virtual-time world around the engine: what feeds it, what judges a log and what measures it.
 
+pub mod auditor;
 pub mod mdrp;
+pub mod metrics;
