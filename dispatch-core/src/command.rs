@@ -123,8 +123,6 @@ pub enum Action {
     TakeBack {
         /// Which order.
         order: OrderId,
-        /// Why.
-        reason: Reason,
     },
 }
 

@@ -78,6 +78,9 @@ pub struct ScheduleRule {
     pub margin: Millis,
     /// An order is first looked at this long before it is ready.
     pub horizon: Millis,
+    /// An order is decided for a busy driver only if it can set out within this time; until then the driver is reserved
+    /// window by window, which keeps the choice open.
+    pub commit_ahead: Millis,
 }
 
 /// One term of the score and how much it counts.
@@ -186,9 +189,14 @@ impl ScorePreset {
     /// The weights of this preset.
     pub fn weights(self) -> Vec<ScoreWeight> {
         let table: &[(&str, f64)] = match self {
-            Self::Timely => {
-                &[("food_waiting_min", -1.0), ("driver_waiting_min", -0.3), ("to_pickup_min", -1.0), ("late_min", -1.0)]
-            }
+            Self::Timely => &[
+                ("food_waiting_min", -1.0),
+                ("food_waiting_min_squared", -0.005),
+                ("late_min", -1.0),
+                ("driver_waiting_min", -0.4),
+                ("until_free_min", -0.2),
+                ("to_pickup_min", -0.15),
+            ],
             Self::Classic => &[("closeness", 0.40), ("rating", 0.25), ("acceptance", 0.20), ("spare_load", 0.15)],
             Self::Additive => &[
                 ("constant", 100.0),
@@ -218,9 +226,13 @@ impl Default for EngineConfig {
                 radius: Meters::from_km(5),
                 max_radius: Meters::from_km(15),
                 candidates: 20,
-                busy_until: Millis::from_mins(10),
+                busy_until: Millis::from_mins(40),
             },
-            schedule: ScheduleRule { margin: Millis::from_mins(2), horizon: Millis::from_mins(60) },
+            schedule: ScheduleRule {
+                margin: Millis::from_mins(2),
+                horizon: Millis::from_mins(20),
+                commit_ahead: Millis::from_mins(2),
+            },
             score: ScorePreset::Timely.weights(),
             work_budget: 10_000_000,
             offers: OfferRule::Sequential { expires_after: Millis::from_secs(30) },
@@ -358,6 +370,7 @@ impl EngineConfig {
 
         check.within("schedule.margin", self.schedule.margin, Millis::ZERO, day);
         check.within("schedule.horizon", self.schedule.horizon, self.schedule.margin, day);
+        check.within("schedule.commit_ahead", self.schedule.commit_ahead, Millis::ZERO, busy_until);
         self.validate_score(&mut check);
         check.that("work_budget", self.work_budget > 0, || "must be at least 1 edge".into());
         if let OfferRule::Sequential { expires_after } = self.offers {
@@ -446,8 +459,7 @@ mod tests {
 
     #[test]
     fn every_wrong_key_is_named_at_once() {
-        let mut config = EngineConfig::default();
-        config.window = Millis::from_mins(-1);
+        let mut config = EngineConfig { window: Millis::from_mins(-1), ..EngineConfig::default() };
         config.search.max_radius = Meters::from_km(1);
         config.score[1].weight = f64::NAN;
         config.score[2].term = config.score[0].term.clone();

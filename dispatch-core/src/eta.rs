@@ -128,7 +128,7 @@ impl StraightLine {
 /// The hour of the week, 0 to 167 from Monday at midnight UTC. The epoch was a Thursday.
 fn hour_of_week(at: Timestamp) -> usize {
     let hours = at.as_millis().div_euclid(3_600_000);
-    (hours.saturating_add(3 * 24)).rem_euclid(HOURS as i64) as usize
+    (hours.saturating_add(3 * 24)).rem_euclid(168) as usize
 }
 
 impl TravelTime for StraightLine {
@@ -139,13 +139,11 @@ impl TravelTime for StraightLine {
     }
 }
 
-/// When an order arrives, and of what the time consists. The parts add up to `at - now`.
+/// When an order arrives, and of what the time consists. The parts add up to the time until `at`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Eta {
     /// When the order is in the customer's hands.
     pub at: Timestamp,
-    /// Until a driver is found; only before one is.
-    pub until_assigned: Millis,
     /// Until the driver is at the pickup, through its earlier stops.
     pub to_pickup: Millis,
     /// From then until the order can be handed to the driver.

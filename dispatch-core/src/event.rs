@@ -261,6 +261,8 @@ pub enum HoldReason {
     NoCandidate,
     /// Every driver who can take it is better used for another order.
     Outmatched,
+    /// The driver who would fetch it is still busy, and reserved for it in this window.
+    DriverBusy,
 }
 
 /// Why an order left its driver.

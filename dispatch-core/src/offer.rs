@@ -114,7 +114,7 @@ impl OfferBook {
     }
 
     /// Every offer in memory, by number.
-    pub fn iter(&self) -> impl Iterator<Item = &Offer> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Offer> {
         self.offers.values()
     }
 }

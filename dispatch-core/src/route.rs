@@ -4,7 +4,7 @@ use crate::config::ServiceTimes;
 use crate::eta::TravelTime;
 use crate::geo::Position;
 use crate::model::{OrderId, Vehicle};
-use crate::units::{Millis, Timestamp};
+use crate::units::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What happens at a stop.
@@ -65,7 +65,7 @@ pub struct Anchor {
 ///
 /// At a pickup the orders change hands once the driver is there and its service before pickup is over, but not before
 /// each of them is ready. One service per stop, however many orders it is for.
-pub fn project(
+pub(crate) fn project(
     stops: &mut [Stop],
     from: Anchor,
     now: Timestamp,
@@ -95,7 +95,7 @@ pub fn project(
 }
 
 /// The most units on board at once along `stops`, beginning with `on_board`.
-pub fn peak_load(on_board: u32, stops: &[Stop], units: impl Fn(&OrderId) -> u32) -> u32 {
+pub(crate) fn peak_load(on_board: u32, stops: &[Stop], units: impl Fn(&OrderId) -> u32) -> u32 {
     let mut load = on_board;
     let mut peak = on_board;
     for stop in stops {
@@ -110,19 +110,11 @@ pub fn peak_load(on_board: u32, stops: &[Stop], units: impl Fn(&OrderId) -> u32)
 }
 
 /// `stops` without everything that is for `order`.
-pub fn without(stops: &[Stop], order: &OrderId) -> Vec<Stop> {
+pub(crate) fn without(stops: &[Stop], order: &OrderId) -> Vec<Stop> {
     let mut left = stops.to_vec();
     for stop in &mut left {
         stop.orders.retain(|other| other != order);
     }
     left.retain(|stop| !stop.orders.is_empty());
     left
-}
-
-/// How long the driver waits at a pickup for food that is not ready.
-pub fn waiting_at(stop: &Stop, service: &ServiceTimes) -> Millis {
-    match stop.kind {
-        StopKind::Pickup => (stop.done_at - stop.arrive_at - service.before_pickup).max(Millis::ZERO),
-        StopKind::Dropoff => Millis::ZERO,
-    }
 }

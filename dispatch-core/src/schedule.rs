@@ -7,26 +7,26 @@ use crate::config::ScheduleRule;
 use crate::units::{Millis, Timestamp};
 
 /// The slack of a pair: how much later the decision could fall without the food waiting. Negative means late.
-pub fn pickup_slack(ready_at: Timestamp, pickup_possible_at: Timestamp) -> Millis {
+pub(crate) fn pickup_slack(ready_at: Timestamp, pickup_possible_at: Timestamp) -> Millis {
     ready_at - pickup_possible_at
 }
 
 /// How much later the decision could fall without breaking the promise; ample without one.
-pub fn promise_slack(promised_at: Option<Timestamp>, deliver_at: Timestamp) -> Option<Millis> {
+pub(crate) fn promise_slack(promised_at: Option<Timestamp>, deliver_at: Timestamp) -> Option<Millis> {
     promised_at.map(|promised| promised - deliver_at)
 }
 
 /// The lowest of the slacks: what makes an order urgent.
-pub fn urgency(pickup: Millis, promise: Option<Millis>) -> Millis {
+pub(crate) fn urgency(pickup: Millis, promise: Option<Millis>) -> Millis {
     promise.map_or(pickup, |promise| pickup.min(promise))
 }
 
 /// Whether an order with this slack is decided now rather than held.
-pub fn is_due(slack: Millis, rule: &ScheduleRule) -> bool {
+pub(crate) fn is_due(slack: Millis, rule: &ScheduleRule) -> bool {
     slack <= rule.margin
 }
 
 /// When an order that will be ready at `ready_at` is first looked at.
-pub fn first_look(ready_at: Timestamp, rule: &ScheduleRule) -> Timestamp {
+pub(crate) fn first_look(ready_at: Timestamp, rule: &ScheduleRule) -> Timestamp {
     ready_at - rule.horizon
 }

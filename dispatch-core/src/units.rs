@@ -175,6 +175,11 @@ impl Meters {
         if meters.is_finite() && meters >= 0.0 { Ok(Self(meters)) } else { Err(MetersError(meters)) }
     }
 
+    /// `meters` whole metres.
+    pub const fn from_m(meters: u32) -> Self {
+        Self(meters as f64)
+    }
+
     /// `km` kilometres.
     pub const fn from_km(km: u32) -> Self {
         Self(km as f64 * 1_000.0)

@@ -3,9 +3,10 @@
 use crate::config::FixRules;
 use crate::geo::Position;
 use crate::units::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// Where a driver was, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fix {
     /// Where.
     pub position: Position,

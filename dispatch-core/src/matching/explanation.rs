@@ -25,7 +25,7 @@ pub struct Decision {
     pub terms: Vec<Label>,
     /// The best candidates, the best first, the chosen one among them; at most [`MAX_RECORDED`].
     pub best: Vec<Considered>,
-    /// How many drivers near enough were no candidates, by reason.
+    /// How many drivers on shift that the search came across were no candidates, by the first test they failed.
     pub excluded: BTreeMap<Exclusion, u32>,
 }
 

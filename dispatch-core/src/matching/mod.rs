@@ -1,3 +1,6 @@
-//! Matching: candidates, scores, pairing, explanation.
+//! Matching: candidates, score terms, pairing, explanation.
 
-pub mod explanation;
+pub(crate) mod candidates;
+pub(crate) mod explanation;
+pub(crate) mod pairing;
+pub(crate) mod score;

@@ -18,8 +18,8 @@ pub(super) mod script;
 mod tests;
 
 use crate::config::{EngineConfig, ServiceTimes};
-use crate::event::{Event, EventKind};
-use crate::model::{DriverId, OfferId, OrderId};
+use crate::event::{Event, EventKind, ReturnReason};
+use crate::model::{DriverId, OfferId, OrderId, Role};
 use crate::units::Timestamp;
 use drivers::Driver;
 use due::Subject;
@@ -207,7 +207,11 @@ impl Auditor {
             EventKind::Assigned { orders, driver, stops, decision, .. } => {
                 self.assigned(role, orders, driver, stops, decision.as_ref())
             }
-            EventKind::Returned { order, driver, stops, .. } => self.returned(order, driver, stops),
+            EventKind::Returned { order, driver, reason, stops } => {
+                // What a driver carries leaves it only by the hand of a dispatcher.
+                let by_hand = role == Role::Dispatcher && *reason == ReturnReason::Reassigned;
+                self.returned(order, driver, by_hand, stops)
+            }
             EventKind::ArrivedAtPickup { order, driver } => self.arrived_at_pickup(order, driver),
             EventKind::PickedUp { order, driver, leave_at } => self.picked_up(order, driver, *leave_at),
             EventKind::Departed { order, driver } => self.departed(order, driver),

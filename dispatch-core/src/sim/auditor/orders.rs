@@ -308,10 +308,11 @@ impl Auditor {
         ensure(leave_at >= self.at, rule::ORDER_LEAVE_AT, || format!("it leaves at {leave_at}"))
     }
 
-    pub(super) fn returned(&mut self, id: &OrderId, driver: &DriverId, stops: &[Stop]) -> Check {
+    pub(super) fn returned(&mut self, id: &OrderId, driver: &DriverId, by_hand: bool, stops: &[Stop]) -> Check {
         let at = self.at;
         let order = self.of_driver(id, driver)?;
-        if !matches!(order.status, Status::Assigned { .. }) {
+        let reassigned = by_hand && order.status.is_on_board();
+        if !matches!(order.status, Status::Assigned { .. }) && !reassigned {
             return cannot(order, "go back to waiting");
         }
         // Whoever asked before asks anew: the order comes back to a market that has changed.

@@ -298,7 +298,7 @@ impl Script {
     pub(in crate::sim) fn returned(mut self, driver: &str, order: &str) -> Self {
         let (driver, order) = (driver_id(driver), order_id(order));
         let known = self.orders.get_mut(&order).unwrap();
-        (known.driver, known.arrived_at, known.attempts) = (None, None, 0);
+        (known.driver, known.on_board, known.arrived_at, known.attempts) = (None, false, None, 0);
         let stops = self.plan(&driver, &[]);
         self.event(EventKind::Returned { order, driver, reason: ReturnReason::TakenBack, stops })
     }

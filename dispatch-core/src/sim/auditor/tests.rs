@@ -3,7 +3,7 @@
 use super::rule;
 use super::script::{Script, driver_id, driver_spec, edit, order_id, order_spec, secs};
 use crate::config::{OfferRule, StartOn};
-use crate::event::{EventKind, HoldReason, RoundFailure};
+use crate::event::{EventKind, HoldReason, ReturnReason, RoundFailure};
 use crate::model::{FailReason, KitchenStatus, OrderSpec, Rating, Reason, Role, Skill, Units, Vehicle};
 use crate::offer::OfferOutcome::{Accepted, Declined, Expired, Withdrawn};
 use crate::units::Millis;
@@ -488,6 +488,11 @@ fn pauses_silence_and_withdrawn_offers_break_nothing() {
         .heard("d")
         .by_hand("d", &["o"])
         .at(1_000)
+        .picked_up("d", "o")
+        .by(Role::Dispatcher)
+        .returned("d", "o")
+        .edit(edit!(Returned { reason } => *reason = ReturnReason::Reassigned))
+        .by_hand("d", &["o"])
         .picked_up("d", "o")
         .delivered("d", "o")
         .shift_ended("d")

@@ -1,0 +1,222 @@
+//! Score terms: what makes one driver better than another for an order.
+
+use crate::config::{ConfigError, ConfigProblem, ScoreWeight};
+use crate::matching::candidates::Candidate;
+use crate::model::Label;
+use crate::units::Millis;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// One of the engine's two extension points: a quantity the score of a candidate is made of.
+///
+/// Its weight stands in the configuration under its name. Called for every candidate of every window; must answer the
+/// same question the same way each time, or a recorded day does not replay.
+pub trait ScoreTerm: Debug + Send + Sync {
+    /// Its name in the configuration: at most 128 bytes, none of the built-in ones.
+    fn name(&self) -> &str;
+
+    /// Its value for this candidate, in any unit. What is not a number counts as the worst there is.
+    fn value(&self, candidate: &Candidate<'_>) -> f64;
+}
+
+type Value = fn(&Candidate<'_>) -> f64;
+
+/// The built-in terms.
+const BUILT_IN: &[(&str, Value)] = &[
+    ("constant", |_| 1.0),
+    ("food_waiting_min", |c| c.food_waiting().as_mins_f64()),
+    ("food_waiting_min_squared", |c| {
+        let minutes = c.food_waiting().as_mins_f64();
+        minutes * minutes
+    }),
+    ("driver_waiting_min", |c| c.driver_waiting().as_mins_f64()),
+    ("to_pickup_min", |c| c.to_pickup.duration.as_mins_f64()),
+    ("until_free_min", |c| c.until_free().as_mins_f64()),
+    ("late_min", |c| c.lateness().as_mins_f64()),
+    ("distance_km", |c| c.to_pickup.distance.as_km()),
+    ("closeness", |c| (1.0 - c.to_pickup.distance.as_km() / 5.0).max(0.0)),
+    ("rating", |c| c.supply.rating.stars() / 5.0),
+    ("acceptance", |c| c.supply.acceptance),
+    ("load", |c| f64::from(c.supply.load)),
+    ("spare_load", |c| (1.0 - f64::from(c.supply.load) / 3.0).max(0.0)),
+    ("needs_work", |c| f64::from(u8::from(c.supply.idle_for.is_some_and(|idle| idle >= NEEDS_WORK_AFTER)))),
+    ("route_efficiency", |c| {
+        let ridden = c.to_pickup.distance.get() + c.to_dropoff.distance.get();
+        if ridden > 0.0 { c.to_dropoff.distance.get() / ridden } else { 1.0 }
+    }),
+];
+
+/// A driver without an order for this long needs work.
+const NEEDS_WORK_AFTER: Millis = Millis::from_mins(15);
+
+/// The names of the built-in score terms.
+///
+/// | term | value |
+/// | --- | --- |
+/// | `constant` | 1 |
+/// | `food_waiting_min`, `food_waiting_min_squared` | minutes from ready to picked up, and their square |
+/// | `driver_waiting_min` | minutes the driver waits at the pickup |
+/// | `to_pickup_min` | minutes of travel to the pickup |
+/// | `until_free_min` | minutes until the driver can set out |
+/// | `late_min` | minutes behind the promise |
+/// | `distance_km`, `closeness` | kilometres to the pickup; 1 there falling to 0 at 5 km |
+/// | `rating`, `acceptance` | shares of 1 |
+/// | `load`, `spare_load` | orders in hand; 1 with none falling to 0 with three |
+/// | `needs_work` | 1 after 15 minutes without an order |
+/// | `route_efficiency` | share of the way on which the order is on board |
+pub fn built_in_score_terms() -> impl Iterator<Item = &'static str> {
+    BUILT_IN.iter().map(|&(name, _)| name)
+}
+
+/// The weighted terms of one configuration, resolved.
+#[derive(Debug)]
+pub(crate) struct Score {
+    names: Vec<Label>,
+    terms: Vec<(f64, Term)>,
+}
+
+#[derive(Debug)]
+enum Term {
+    BuiltIn(Value),
+    Custom(Arc<dyn ScoreTerm>),
+}
+
+/// A score and what each term contributed, in thousandths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Scored {
+    pub(crate) total_milli: i64,
+    pub(crate) contributions_milli: Vec<i64>,
+}
+
+/// No term contributes more than this, so that sums stay exact.
+const MOST_MILLI: f64 = 1e12;
+
+impl Score {
+    /// Finds the term of each weight; an unknown name is a configuration error.
+    pub(crate) fn resolve(weights: &[ScoreWeight], custom: &[Arc<dyn ScoreTerm>]) -> Result<Self, ConfigError> {
+        let mut score = Self { names: Vec::new(), terms: Vec::new() };
+        let mut problems = Vec::new();
+        for (i, ScoreWeight { term: name, weight }) in weights.iter().enumerate() {
+            let built_in =
+                BUILT_IN.iter().find(|(known, _)| *known == name.as_str()).map(|&(_, value)| Term::BuiltIn(value));
+            let registered = || custom.iter().find(|term| term.name() == name.as_str()).cloned().map(Term::Custom);
+            if let Some(term) = built_in.or_else(registered) {
+                score.names.push(name.clone());
+                score.terms.push((*weight, term));
+            } else {
+                problems.push(ConfigProblem {
+                    key: format!("score[{i}].term"),
+                    problem: format!("there is no score term `{name}`"),
+                });
+            }
+        }
+        if problems.is_empty() { Ok(score) } else { Err(ConfigError { problems }) }
+    }
+
+    /// The names of the terms, in the sequence of the contributions.
+    pub(crate) fn names(&self) -> &[Label] {
+        &self.names
+    }
+
+    /// The score alone, without allocation.
+    pub(crate) fn total_milli(&self, candidate: &Candidate<'_>) -> i64 {
+        self.contributions(candidate).sum()
+    }
+
+    /// The score and what it consists of.
+    pub(crate) fn explain(&self, candidate: &Candidate<'_>) -> Scored {
+        let contributions_milli: Vec<i64> = self.contributions(candidate).collect();
+        Scored { total_milli: contributions_milli.iter().sum(), contributions_milli }
+    }
+
+    fn contributions(&self, candidate: &Candidate<'_>) -> impl Iterator<Item = i64> {
+        self.terms.iter().map(|(weight, term)| {
+            let value = match term {
+                Term::BuiltIn(value) => value(candidate),
+                Term::Custom(term) => term.value(candidate),
+            };
+            let milli = weight * value * 1_000.0;
+            if milli.is_nan() { -MOST_MILLI as i64 } else { milli.clamp(-MOST_MILLI, MOST_MILLI).round() as i64 }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{EngineConfig, ScorePreset};
+    use crate::eta::StraightLine;
+    use crate::geo::Position;
+    use crate::matching::candidates::{Demand, Supply, reach};
+    use crate::model::{DriverId, DriverSpec, OrderId, OrderSpec, Rating};
+    use crate::route::Anchor;
+    use crate::units::Timestamp;
+    use std::collections::BTreeSet;
+
+    /// A car 2 km away with one order in hand, rating 4 and acceptance 0.5; the food is ready in 10 minutes.
+    fn with_candidate<T>(check: impl FnOnce(&Candidate<'_>) -> T) -> T {
+        let km = 1.0 / 111.195_08;
+        let (here, pickup, dropoff) = (0.0, 2.0 * km, 5.0 * km);
+        let at = |lng| Position::new(0.0, lng).unwrap();
+        let driver = DriverSpec::new(DriverId::new("d").unwrap());
+        let now = Timestamp::from_millis(0);
+        let supply = Supply {
+            driver: &driver,
+            rating: Rating::new(4.0).unwrap(),
+            acceptance: 0.5,
+            load: 1,
+            idle_for: None,
+            from: Anchor { position: at(here), at: now },
+            until: None,
+        };
+        let order = OrderSpec::new(OrderId::new("o").unwrap(), at(pickup), at(dropoff));
+        let demand = Demand { order: &order, ready_at: now + Millis::from_mins(10), asked: &BTreeSet::new() };
+        let service = EngineConfig::default().service;
+        let travel = StraightLine::default();
+        let reach = reach(&demand, &supply, &service, &travel).unwrap();
+        check(&reach.complete(&demand, &supply, now, &service, &travel))
+    }
+
+    fn score(preset: ScorePreset) -> f64 {
+        let score = Score::resolve(&preset.weights(), &[]).unwrap();
+        with_candidate(|candidate| score.total_milli(candidate)) as f64 / 1e3
+    }
+
+    #[test]
+    fn presets_follow_their_formulas() {
+        let classic = 0.40 * (1.0 - 2.0 / 5.0) + 0.25 * 4.0 / 5.0 + 0.20 * 0.5 + 0.15 * (1.0 - 1.0 / 3.0);
+        assert!((score(ScorePreset::Classic) - classic).abs() < 0.002, "{}", score(ScorePreset::Classic));
+        let additive = 100.0 - 10.0 * 2.0 - 15.0 + 5.0 * 4.0 + 0.0 + 20.0 * 3.0 / 5.0;
+        assert!((score(ScorePreset::Additive) - additive).abs() < 0.002, "{}", score(ScorePreset::Additive));
+    }
+
+    #[test]
+    fn contributions_add_up_and_unknown_names_are_refused() {
+        let score = Score::resolve(&ScorePreset::Timely.weights(), &[]).unwrap();
+        with_candidate(|candidate| {
+            let scored = score.explain(candidate);
+            assert_eq!(scored.total_milli, score.total_milli(candidate));
+            assert_eq!(scored.contributions_milli.len(), score.names().len());
+        });
+        let mut weights = ScorePreset::Classic.weights();
+        weights[2].term = Label::new("acceptence").unwrap();
+        assert_eq!(Score::resolve(&weights, &[]).unwrap_err().problems[0].key, "score[2].term");
+    }
+
+    #[test]
+    fn a_custom_term_that_is_not_a_number_counts_as_the_worst() {
+        #[derive(Debug)]
+        struct Broken;
+        impl ScoreTerm for Broken {
+            fn name(&self) -> &'static str {
+                "broken"
+            }
+            fn value(&self, _: &Candidate<'_>) -> f64 {
+                f64::NAN
+            }
+        }
+        let weights = [ScoreWeight { term: Label::new("broken").unwrap(), weight: 1.0 }];
+        let score = Score::resolve(&weights, &[Arc::new(Broken)]).unwrap();
+        assert_eq!(with_candidate(|candidate| score.total_milli(candidate)), -MOST_MILLI as i64);
+    }
+}

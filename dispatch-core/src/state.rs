@@ -1,0 +1,528 @@
+//! Everything the engine knows, changed by events alone.
+
+use crate::config::EngineConfig;
+use crate::event::{Event, EventKind, HoldReason, ReturnReason};
+use crate::matching::explanation::Decision;
+use crate::model::{
+    Acceptance, DispatchStatus, DriverId, DriverSpec, KitchenStatus, OfferId, OrderId, OrderSpec, PublicStatus, Rating,
+};
+use crate::offer::{MAX_OFFERS_PER_ORDER, Offer, OfferBook, OfferOutcome};
+use crate::route::{Anchor, Stop, StopKind};
+use crate::units::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// Everything the engine of one market knows. `fold(events) == State`, always.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The number of the last event applied.
+    pub seq: u64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// The version of the rules; 0 before the first event.
+    pub config_version: u32,
+    /// The market's rules.
+    pub config: EngineConfig,
+    /// Every order in memory.
+    pub orders: BTreeMap<OrderId, Order>,
+    /// Every registered driver.
+    pub drivers: BTreeMap<DriverId, Driver>,
+    /// Every offer in memory.
+    pub offers: OfferBook,
+}
+
+/// An order and what became of it so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    /// As submitted.
+    pub spec: OrderSpec,
+    /// The kitchen track.
+    pub kitchen: KitchenStatus,
+    /// The dispatch track.
+    pub status: DispatchStatus,
+    /// When it is, or was, ready for pickup.
+    pub ready_at: Timestamp,
+    /// When things happened to it.
+    pub times: OrderTimes,
+    /// The search for a driver.
+    pub round: Round,
+    /// Why it is not decided yet.
+    pub hold: Option<Hold>,
+    /// Whether it has been without a driver for too long.
+    pub overdue: bool,
+    /// Its last offers, the oldest first; at most [`MAX_OFFERS_PER_ORDER`].
+    pub offers: Vec<OfferId>,
+    /// What was weighed when it was last decided or held.
+    pub decision: Option<Decision>,
+}
+
+/// When things happened to an order; the last time where they happened twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderTimes {
+    /// Submitted.
+    pub placed: Timestamp,
+    /// Dispatch started, or it came back from a driver.
+    pub waiting_since: Option<Timestamp>,
+    /// A driver became responsible.
+    pub assigned: Option<Timestamp>,
+    /// The driver got to the pickup.
+    pub arrived_at_pickup: Option<Timestamp>,
+    /// The driver took it.
+    pub picked_up: Option<Timestamp>,
+    /// The driver left the pickup.
+    pub departed: Option<Timestamp>,
+    /// The driver got to the dropoff.
+    pub arrived_at_dropoff: Option<Timestamp>,
+    /// Delivered, cancelled or failed.
+    pub ended: Option<Timestamp>,
+}
+
+/// One search for a driver.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Round {
+    /// How many offers were made in it.
+    pub attempts: u16,
+    /// Who turned the order down in it, or had it taken away, and is not asked again.
+    pub asked: BTreeSet<DriverId>,
+    /// When the next round begins, after this one failed.
+    pub retry_at: Option<Timestamp>,
+}
+
+/// Why an order is not decided yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Why.
+    pub reason: HoldReason,
+    /// Since when for this reason.
+    pub since: Timestamp,
+}
+
+/// A driver and its work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Driver {
+    /// As registered.
+    pub spec: DriverSpec,
+    /// The average of its ratings.
+    pub rating: Rating,
+    /// How it answered its last offers.
+    pub acceptance: Acceptance,
+    /// Whether it works.
+    pub shift: Shift,
+    /// Whether it gets no new orders for now.
+    pub paused: bool,
+    /// Whether it has not been heard of for too long.
+    pub silent: bool,
+    /// The offer it has to answer.
+    pub offer: Option<OfferId>,
+    /// The last stop it left, or where it set out from, and when.
+    pub anchor: Option<Anchor>,
+    /// The stops it still has to make, as planned when the route last changed.
+    pub stops: Vec<Stop>,
+    /// Since when it has no order; the start of its shift before the first.
+    pub idle_since: Timestamp,
+}
+
+/// Whether a driver works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shift {
+    /// Not working.
+    Off,
+    /// Working.
+    On {
+        /// Since when.
+        since: Timestamp,
+        /// When it plans to stop.
+        until: Option<Timestamp>,
+    },
+    /// Delivering what is on board, then off.
+    Ending {
+        /// Since when it had been working.
+        since: Timestamp,
+    },
+}
+
+impl Order {
+    /// What the customer is shown.
+    pub fn public_status(&self) -> PublicStatus {
+        PublicStatus::of(self.kitchen, &self.status)
+    }
+
+    /// When the clock of an order without a driver began: when it began to wait, but for an order placed long ahead
+    /// not before its preparation should begin.
+    pub(crate) fn waiting_clock(&self, preparation: Millis) -> Option<Timestamp> {
+        match self.status {
+            DispatchStatus::Waiting | DispatchStatus::Offered { .. } => {
+                self.times.waiting_since.map(|since| since.max(self.ready_at - preparation))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Driver {
+    /// Whether it works, if only to bring what is on board.
+    pub fn is_on_shift(&self) -> bool {
+        self.shift != Shift::Off
+    }
+
+    /// The orders it is responsible for, in the sequence of their dropoffs.
+    pub fn orders(&self) -> impl Iterator<Item = &OrderId> {
+        self.stops.iter().filter(|stop| stop.kind == StopKind::Dropoff).flat_map(|stop| &stop.orders)
+    }
+
+    /// Takes `order` off the stop of this kind; a stop without orders is done, and the driver leaves it at `leave_at`.
+    fn finish_at(&mut self, kind: StopKind, order: &OrderId, leave_at: Timestamp) {
+        let index = self.stops.iter().position(|stop| stop.kind == kind && stop.orders.contains(order));
+        let index = index.expect("an order is taken and handed over at a stop of its driver's route");
+        let stop = &mut self.stops[index];
+        stop.orders.retain(|other| other != order);
+        self.anchor = Some(Anchor { position: stop.position, at: leave_at });
+        if stop.orders.is_empty() {
+            self.stops.remove(index);
+        }
+    }
+
+    fn arrive_at(&mut self, kind: StopKind, order: &OrderId, at: Timestamp) {
+        let stop = self.stops.iter_mut().find(|stop| stop.kind == kind && stop.orders.contains(order));
+        stop.expect("a driver arrives at a stop of its route").arrived_at.get_or_insert(at);
+    }
+
+    fn set_route(&mut self, stops: &[Stop], at: Timestamp) {
+        if stops.is_empty() && !self.stops.is_empty() {
+            self.idle_since = at;
+        }
+        self.stops = stops.to_vec();
+    }
+}
+
+/// A hash of a state or a log: XXH3-128 of its binary form. What is equal has equal hashes on every machine.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digest(pub u128);
+
+impl Digest {
+    /// The digest of anything that has a binary form.
+    pub(crate) fn of(value: &impl Serialize) -> Self {
+        let bytes = postcard::to_stdvec(value).expect("states and events have a binary form");
+        Self(xxhash_rust::xxh3::xxh3_128(&bytes))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl State {
+    /// The state's hash. Cost: linear in the state, about a second for a million orders.
+    pub fn hash(&self) -> Digest {
+        Digest::of(self)
+    }
+
+    /// Applies the next event of the log. An event that does not follow from the state is a bug, and asserts.
+    pub fn apply(&mut self, event: &Event) {
+        assert_eq!(event.seq, self.seq + 1, "events are applied without gaps");
+        assert!(event.at >= self.at, "time does not go back");
+        self.seq = event.seq;
+        self.at = event.at;
+        match &event.kind {
+            EventKind::Configured { version, config } => {
+                self.config_version = *version;
+                self.config = (**config).clone();
+            }
+            EventKind::DriverRegistered { .. }
+            | EventKind::DriverRated { .. }
+            | EventKind::ShiftStarted { .. }
+            | EventKind::ShiftEnding { .. }
+            | EventKind::ShiftEnded { .. }
+            | EventKind::DriverPaused { .. }
+            | EventKind::DriverResumed { .. }
+            | EventKind::DriverSilent { .. }
+            | EventKind::DriverHeard { .. } => self.apply_driver(event),
+            EventKind::OfferMade { .. } | EventKind::OfferClosed { .. } => self.apply_offer(event),
+            EventKind::Assigned { .. }
+            | EventKind::Returned { .. }
+            | EventKind::ArrivedAtPickup { .. }
+            | EventKind::PickedUp { .. }
+            | EventKind::Departed { .. }
+            | EventKind::ArrivedAtDropoff { .. }
+            | EventKind::Delivered { .. } => self.apply_ride(event),
+            EventKind::OrderPlaced { .. }
+            | EventKind::KitchenProgressed { .. }
+            | EventKind::ReadyTimeChanged { .. }
+            | EventKind::DispatchStarted { .. }
+            | EventKind::OrderHeld { .. }
+            | EventKind::OrderCancelled { .. }
+            | EventKind::OrderFailed { .. }
+            | EventKind::AssignmentFailed { .. }
+            | EventKind::RoundStarted { .. }
+            | EventKind::OrderOverdue { .. }
+            | EventKind::OrderRetired { .. } => self.apply_order(event),
+        }
+    }
+
+    fn driver_mut(&mut self, id: &DriverId) -> &mut Driver {
+        self.drivers.get_mut(id).expect("an event is about a driver that exists")
+    }
+
+    fn order_mut(&mut self, id: &OrderId) -> &mut Order {
+        self.orders.get_mut(id).expect("an event is about an order that exists")
+    }
+
+    fn apply_driver(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::DriverRegistered { driver: spec } => match self.drivers.get_mut(&spec.id) {
+                Some(driver) => driver.spec = spec.clone(),
+                None => {
+                    self.drivers.insert(spec.id.clone(), Driver::new(spec.clone()));
+                }
+            },
+            EventKind::DriverRated { driver, rating } => self.driver_mut(driver).rating = *rating,
+            EventKind::ShiftStarted { driver, until } => {
+                let driver = self.driver_mut(driver);
+                driver.shift = Shift::On { since: event.at, until: *until };
+                driver.idle_since = event.at;
+                driver.anchor = None;
+            }
+            EventKind::ShiftEnding { driver } => {
+                let driver = self.driver_mut(driver);
+                let Shift::On { since, .. } = driver.shift else { panic!("only a shift that is on can be ending") };
+                driver.shift = Shift::Ending { since };
+            }
+            EventKind::ShiftEnded { driver } => {
+                let driver = self.driver_mut(driver);
+                assert!(driver.stops.is_empty() && driver.offer.is_none(), "a driver who stops has nothing left to do");
+                driver.shift = Shift::Off;
+                driver.paused = false;
+                driver.silent = false;
+            }
+            EventKind::DriverPaused { driver } => self.driver_mut(driver).paused = true,
+            EventKind::DriverResumed { driver } => self.driver_mut(driver).paused = false,
+            EventKind::DriverSilent { driver } => self.driver_mut(driver).silent = true,
+            EventKind::DriverHeard { driver } => self.driver_mut(driver).silent = false,
+            other => unreachable!("{other:?} is not about a driver alone"),
+        }
+    }
+
+    fn apply_offer(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::OfferMade { offer: id, driver, orders, stops, expires_at, attempt, decision } => {
+                let previous = self.driver_mut(driver).offer.replace(*id);
+                assert_eq!(previous, None, "a driver has one open offer at a time");
+                for order in orders {
+                    let order = self.order_mut(order);
+                    assert_eq!(order.status, DispatchStatus::Waiting, "only a waiting order is offered");
+                    order.status = DispatchStatus::Offered { offer: *id };
+                    order.round.attempts = *attempt;
+                    order.hold = None;
+                    order.decision = Some(decision.clone());
+                }
+                self.offers.open(Offer {
+                    id: *id,
+                    driver: driver.clone(),
+                    orders: orders.clone(),
+                    stops: stops.clone(),
+                    made_at: event.at,
+                    expires_at: *expires_at,
+                    attempt: *attempt,
+                    outcome: None,
+                });
+                for order in orders {
+                    self.remember_offer(order, *id);
+                }
+            }
+            EventKind::OfferClosed { offer, outcome } => {
+                let Offer { driver, orders, .. } = self.offers.close(*offer, *outcome).clone();
+                let answered = self.driver_mut(&driver);
+                assert_eq!(answered.offer.take(), Some(*offer), "an offer is closed with its driver");
+                if *outcome != OfferOutcome::Withdrawn {
+                    answered.acceptance.record(*outcome == OfferOutcome::Accepted);
+                }
+                for order in &orders {
+                    let order = self.order_mut(order);
+                    order.status = DispatchStatus::Waiting;
+                    if matches!(outcome, OfferOutcome::Declined | OfferOutcome::Expired) {
+                        order.round.asked.insert(driver.clone());
+                    }
+                }
+            }
+            other => unreachable!("{other:?} is not about an offer"),
+        }
+    }
+
+    /// Notes the offer with its order, forgetting the order's oldest beyond the limit.
+    fn remember_offer(&mut self, order: &OrderId, offer: OfferId) {
+        let offers = &mut self.order_mut(order).offers;
+        offers.push(offer);
+        if offers.len() > MAX_OFFERS_PER_ORDER {
+            let oldest = offers.remove(0);
+            self.offers.forget(oldest);
+        }
+    }
+
+    fn apply_ride(&mut self, event: &Event) {
+        let at = event.at;
+        match &event.kind {
+            EventKind::Assigned { orders, driver: id, from, stops, decision } => {
+                let driver = self.driver_mut(id);
+                driver.anchor = from.or(driver.anchor);
+                driver.stops.clone_from(stops);
+                for order in orders {
+                    let order = self.order_mut(order);
+                    assert_eq!(order.status, DispatchStatus::Waiting, "only a waiting order is assigned");
+                    order.status = DispatchStatus::Assigned { driver: id.clone() };
+                    order.times.assigned = Some(at);
+                    order.hold = None;
+                    order.overdue = false;
+                    order.round = Round::default();
+                    if decision.is_some() {
+                        order.decision.clone_from(decision);
+                    }
+                }
+            }
+            EventKind::Returned { order, driver: id, reason, stops } => {
+                self.driver_mut(id).set_route(stops, at);
+                let order = self.order_mut(order);
+                assert_eq!(order.status.driver(), Some(id), "an order is returned by its driver");
+                let placed = order.times.placed;
+                order.times = OrderTimes { placed, waiting_since: Some(at), ..OrderTimes::default() };
+                order.status = DispatchStatus::Waiting;
+                order.round = Round::default();
+                if *reason == ReturnReason::TakenBack {
+                    order.round.asked.insert(id.clone());
+                }
+            }
+            EventKind::ArrivedAtPickup { order, driver } => {
+                self.driver_mut(driver).arrive_at(StopKind::Pickup, order, at);
+                let order = self.order_mut(order);
+                order.status = DispatchStatus::ArrivedAtPickup { driver: driver.clone() };
+                order.times.arrived_at_pickup = Some(at);
+            }
+            EventKind::PickedUp { order, driver, leave_at } => {
+                self.driver_mut(driver).finish_at(StopKind::Pickup, order, *leave_at);
+                let order = self.order_mut(order);
+                order.status = DispatchStatus::PickedUp { driver: driver.clone(), departed: false };
+                order.times.picked_up = Some(at);
+            }
+            EventKind::Departed { order, driver } => {
+                let order = self.order_mut(order);
+                order.status = DispatchStatus::PickedUp { driver: driver.clone(), departed: true };
+                order.times.departed = Some(at);
+            }
+            EventKind::ArrivedAtDropoff { order, driver } => {
+                self.driver_mut(driver).arrive_at(StopKind::Dropoff, order, at);
+                let order = self.order_mut(order);
+                order.status = DispatchStatus::ArrivedAtDropoff { driver: driver.clone() };
+                order.times.arrived_at_dropoff = Some(at);
+            }
+            EventKind::Delivered { order, driver: id, leave_at } => {
+                let driver = self.driver_mut(id);
+                driver.finish_at(StopKind::Dropoff, order, *leave_at);
+                if driver.stops.is_empty() {
+                    driver.idle_since = at;
+                }
+                let order = self.order_mut(order);
+                order.status = DispatchStatus::Delivered { driver: id.clone() };
+                order.times.ended = Some(at);
+            }
+            other => unreachable!("{other:?} is not about an order and its driver"),
+        }
+    }
+
+    fn apply_order(&mut self, event: &Event) {
+        let at = event.at;
+        match &event.kind {
+            EventKind::OrderPlaced { order: spec, ready_at } => {
+                let order = Order::new((**spec).clone(), at, *ready_at);
+                let previous = self.orders.insert(spec.id.clone(), order);
+                assert!(previous.is_none(), "an order is placed once");
+            }
+            EventKind::KitchenProgressed { order, status } => self.order_mut(order).kitchen = *status,
+            EventKind::ReadyTimeChanged { order, ready_at } => self.order_mut(order).ready_at = *ready_at,
+            EventKind::DispatchStarted { order } => {
+                let order = self.order_mut(order);
+                order.status = DispatchStatus::Waiting;
+                order.times.waiting_since = Some(at);
+            }
+            EventKind::OrderHeld { order, reason, decision, .. } => {
+                let order = self.order_mut(order);
+                order.hold = Some(Hold { reason: *reason, since: at });
+                order.decision = Some(decision.clone());
+            }
+            EventKind::OrderCancelled { order, reason, stops } => {
+                self.end_order(order, DispatchStatus::Cancelled { reason: reason.clone() }, stops.as_deref(), at);
+            }
+            EventKind::OrderFailed { order, reason, stops } => {
+                self.end_order(order, DispatchStatus::Failed { reason: reason.clone() }, stops.as_deref(), at);
+            }
+            EventKind::AssignmentFailed { order, retry_at, .. } => {
+                let order = self.order_mut(order);
+                order.round.retry_at = Some(*retry_at);
+                order.hold = None;
+            }
+            EventKind::RoundStarted { order } => self.order_mut(order).round = Round::default(),
+            EventKind::OrderOverdue { order } => self.order_mut(order).overdue = true,
+            EventKind::OrderRetired { order } => {
+                let order = self.orders.remove(order).expect("an order is retired once");
+                order.offers.into_iter().for_each(|offer| self.offers.forget(offer));
+            }
+            other => unreachable!("{other:?} is not about an order alone"),
+        }
+    }
+
+    fn end_order(&mut self, id: &OrderId, end: DispatchStatus, stops: Option<&[Stop]>, at: Timestamp) {
+        let order = self.order_mut(id);
+        let driver = order.status.driver().cloned();
+        assert!(!order.status.is_terminal(), "an order ends once");
+        order.status = end;
+        order.times.ended = Some(at);
+        order.hold = None;
+        assert_eq!(driver.is_some(), stops.is_some(), "the driver of an order that ends gets a new route");
+        if let (Some(driver), Some(stops)) = (driver, stops) {
+            self.driver_mut(&driver).set_route(stops, at);
+        }
+    }
+}
+
+impl Order {
+    fn new(spec: OrderSpec, placed: Timestamp, ready_at: Timestamp) -> Self {
+        Self {
+            spec,
+            kitchen: KitchenStatus::Placed,
+            status: DispatchStatus::Pending,
+            ready_at,
+            times: OrderTimes { placed, ..OrderTimes::default() },
+            round: Round::default(),
+            hold: None,
+            overdue: false,
+            offers: Vec::new(),
+            decision: None,
+        }
+    }
+}
+
+impl Driver {
+    fn new(spec: DriverSpec) -> Self {
+        Self {
+            spec,
+            rating: Rating::BEST,
+            acceptance: Acceptance::default(),
+            shift: Shift::Off,
+            paused: false,
+            silent: false,
+            offer: None,
+            anchor: None,
+            stops: Vec::new(),
+            idle_since: Timestamp::default(),
+        }
+    }
+}
