@@ -219,6 +219,27 @@ fn ending_a_shift_returns_what_is_not_on_board() {
 }
 
 #[test]
+fn a_shift_that_ends_as_planned_takes_nobody_else_out_of_the_search() {
+    let mut market = Market::new(direct());
+    market.works("bo", 100.0);
+    market.by(Role::Driver, Action::RegisterDriver(DriverSpec::new(driver("ana"))));
+    let until = Some(market.now + secs(10));
+    market.by(Role::Driver, Action::StartShift { driver: driver("ana"), until });
+    market.moves("ana", 50.0);
+    market.passes(9);
+    market.submits("o", 0, 0.0, 1_000.0);
+    // Ana's shift ends in the very window that decides.
+    let news = market.passes(1);
+    assert!(
+        matches!(&news[..], [
+        EventKind::ShiftEnded { .. },
+        EventKind::Assigned { driver, .. },
+    ] if driver.as_str() == "bo"),
+        "{news:?}"
+    );
+}
+
+#[test]
 fn who_may_cancel_depends_on_how_far_it_is() {
     let cancel = || Action::CancelOrder { order: order("o"), reason: reason() };
     let mut market = Market::new(direct());

@@ -46,7 +46,8 @@ fn instance(name: &str) -> Option<Instance> {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/mdrp").join(name);
     if !dir.is_dir() {
         // Past the capture of the test harness, so that it is seen.
-        writeln!(std::io::stderr(), "SKIPPED: no instance {name} at {}", dir.display()).unwrap();
+        let mut out = std::io::stderr();
+        writeln!(out, "SKIPPED: no instance {name} at {}", dir.display()).unwrap();
         return None;
     }
     Some(Instance::read(&dir).unwrap())

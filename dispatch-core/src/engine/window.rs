@@ -110,6 +110,8 @@ impl Engine {
         let (mut free, mut busy) = (Vec::new(), Vec::new());
         let mut sighted = self.sighted.iter().peekable();
         for id in &self.derived.on_shift {
+            // Who was sighted may have gone off shift since.
+            while sighted.next_if(|(seen, _)| seen < id).is_some() {}
             let seen = sighted.next_if(|(seen, _)| seen == id).map(|(_, fix)| *fix);
             match self.supply(&self.state.drivers[id], seen) {
                 Ok(supply) => {
