@@ -17,6 +17,7 @@ use std::error::Error;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::PathBuf;
+use std::time::Instant;
 
 #[derive(Parser)]
 struct Options {
@@ -27,7 +28,7 @@ struct Options {
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=24 * 7))]
     hours: u32,
     /// How many drivers there are; about half of them work at a time.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     drivers: u32,
     /// How many orders a whole day brings, on average.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -56,10 +57,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} h {msg}")?;
     let progress = ProgressBar::new(u64::from(options.hours)).with_style(style);
+    let began = Instant::now();
     while city.run(Millis::from_mins(60)) {
         progress.inc(1);
         progress.set_message(format!("{} events", city.log().len()));
     }
+    let seconds = began.elapsed().as_secs_f64();
     progress.finish_and_clear();
 
     let refused = city.refused().clone();
@@ -72,6 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "hours": options.hours,
             "log_hash": proven.log_hash.to_string(),
             "events": proven.log.len(),
+            "seconds": seconds,
             "refused": refused,
             "audit": "clean",
             "metrics": metrics,

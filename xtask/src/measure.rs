@@ -26,24 +26,43 @@ struct Reading {
 }
 
 /// Every measurement there is. The first run builds what it needs and is not counted.
-const MEASUREMENTS: &[Measurement] = &[Measurement {
-    name: "fuzz_rate",
-    about: "how fast the target position_json takes random input: what reading and checking JSON costs",
-    command: &[
-        "run",
-        "--quiet",
-        "--release",
-        "--locked",
-        "--manifest-path",
-        "fuzz/Cargo.toml",
-        "--example",
-        "random",
-        "--",
-        "position_json",
-        "2",
-    ],
-    readings: &[Reading { field: "inputs_per_second", unit: "1/s" }],
-}];
+const MEASUREMENTS: &[Measurement] = &[
+    Measurement {
+        name: "fuzz_rate",
+        about: "how fast the target position_json takes random input: what reading and checking JSON costs",
+        command: &[
+            "run",
+            "--quiet",
+            "--release",
+            "--locked",
+            "--manifest-path",
+            "fuzz/Cargo.toml",
+            "--example",
+            "random",
+            "--",
+            "position_json",
+            "2",
+        ],
+        readings: &[Reading { field: "inputs_per_second", unit: "1/s" }],
+    },
+    Measurement {
+        name: "city_day",
+        about: "how long a simulated city takes for a day of orders: world, engine and position index, without the proof",
+        command: &[
+            "run",
+            "--quiet",
+            "--release",
+            "--locked",
+            "--example",
+            "simulate_city",
+            "--",
+            "--seed",
+            "1",
+            "--json",
+        ],
+        readings: &[Reading { field: "seconds", unit: "s" }],
+    },
+];
 
 /// What `measure` is asked for.
 #[derive(clap::Args)]

@@ -48,7 +48,7 @@ impl Default for CityConfig {
         Self {
             seed: 1,
             hours: 24,
-            drivers: 200,
+            drivers: 300,
             places: 80,
             orders_per_day: 2_000,
             acceptance: 0.85,
