@@ -9,14 +9,16 @@
 //! `cargo run --release --example simulate_city -- --seed 1 --hours 24`
 
 use clap::Parser;
-use dispatch_core::Millis;
 use dispatch_core::sim::city::{City, CityConfig};
 use dispatch_core::sim::metrics::Metrics;
+use dispatch_core::sim::{Recording, log_hash};
+use dispatch_core::{Millis, StraightLine};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufReader, BufWriter};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 #[derive(Parser)]
@@ -42,10 +44,19 @@ struct Options {
     /// Write what went into the engine to this file, as JSON lines.
     #[arg(long)]
     record: Option<PathBuf>,
+    /// Instead of simulating, replay what was recorded in this file, and print the hash of the log it gives.
+    #[arg(long, conflicts_with_all = ["record", "json"])]
+    replay: Option<PathBuf>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
+    if let Some(path) = options.replay {
+        let recording = Recording::read(BufReader::new(File::open(path)?))?;
+        let log = recording.replay(Arc::new(StraightLine::default()), Vec::new())?;
+        println!("{} events, log {}", log.len(), log_hash(&log));
+        return Ok(());
+    }
     let mut city = City::new(CityConfig {
         seed: options.seed,
         hours: options.hours,

@@ -89,7 +89,10 @@ pub enum RestoreError {
 }
 
 impl Engine {
-    /// An engine with an empty market. Its log begins with the configuration, which [`Engine::snapshot`] includes.
+    /// An engine with an empty market.
+    ///
+    /// The first event of its log is the configuration. Who keeps the log begins with [`Engine::with_terms`], which returns
+    /// that event.
     pub fn new(config: EngineConfig, travel: impl TravelTime + 'static) -> Result<Self, ConfigError> {
         Self::with_terms(config, Arc::new(travel), Vec::new()).map(|(engine, _)| engine)
     }
