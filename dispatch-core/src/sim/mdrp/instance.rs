@@ -233,7 +233,7 @@ impl Instance {
 
     /// Travel at the speed of this instance.
     pub fn travel(&self) -> PlanarTravel {
-        PlanarTravel::new(&self.parameters)
+        PlanarTravel::new(self.parameters.meters_per_minute)
     }
 
     /// Where `order` of this instance is picked up.
@@ -413,7 +413,7 @@ mod tests {
             (0, "o2\t", "o1\t", r#"orders.txt:3: the id "o1" is already in line 2 of orders.txt"#),
             (0, "o2\t", "r2\t", r#"orders.txt:3: the id "r2" is already in line 3 of restaurants.txt"#),
             (0, "o2\t", "0\t", "orders.txt:3: the id 0 is reserved for the place where a courier starts"),
-            (1, "r2\t", "r 2\t", "restaurants.txt:3: a place id consists of A-Z a-z 0-9 . _ : - and has no ' '"),
+            (1, "r2\t", "r 2\t", "restaurants.txt:3: the place id consists of A-Z a-z 0-9 . _ : - and has no ' '"),
             (1, "r2\t", "r1\t", r#"restaurants.txt:3: the id "r1" is already in line 2 of restaurants.txt"#),
             (1, "r2\t1000\t0\n", "r2\t1000\t99999999999999999999", "restaurants.txt:3: y must be a whole number"),
             (2, "10\t60", "10\t9", "couriers.txt:3: off_time 9 is before on_time 10"),

@@ -1,6 +1,5 @@
 //! The instances' plane, and where it lies on the engine's sphere.
 
-use super::instance::Parameters;
 use crate::eta::{Leg, TravelTime};
 use crate::geo::{EARTH_RADIUS_M, Position};
 use crate::model::Vehicle;
@@ -61,9 +60,9 @@ pub struct PlanarTravel {
 }
 
 impl PlanarTravel {
-    /// Travel at the speed of an instance.
-    pub fn new(parameters: &Parameters) -> Self {
-        Self { meters_per_minute: parameters.meters_per_minute }
+    /// Travel at this speed.
+    pub fn new(meters_per_minute: NonZeroU32) -> Self {
+        Self { meters_per_minute }
     }
 
     /// How many minutes it takes from `from` to `to`; zero at the same point.
@@ -115,7 +114,7 @@ mod tests {
 
     #[test]
     fn the_far_ends_of_the_sphere_are_no_point_but_have_a_distance() {
-        let travel = PlanarTravel::new(small_instance().parameters());
+        let travel = small_instance().travel();
         let (west, east) = (Position::new(-90.0, -180.0).unwrap(), Position::new(90.0, 180.0).unwrap());
         assert_eq!(Point::from_position(west), None);
         assert!(travel.travel(west, east, Vehicle::Car, Timestamp::MIN).distance.as_km() > 40_000.0);
@@ -123,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_leg_of_whole_minutes_is_not_rounded_up() {
-        let travel = PlanarTravel::new(small_instance().parameters()); // 100 metres a minute
+        let travel = small_instance().travel(); // 100 metres a minute
         let at = |x, y| Point::new(x, y).unwrap();
         for (to, minutes) in [(at(0, 0), 0), (at(1, 0), 1), (at(300, 400), 5), (at(301, 400), 6), (at(-300, -399), 5)] {
             assert_eq!(travel.minutes(at(0, 0), to), minutes, "{to:?}");
@@ -133,7 +132,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_engine_sees_the_legs_of_the_plane(a in (coordinate(), coordinate()), b in (coordinate(), coordinate())) {
-            let travel = PlanarTravel::new(small_instance().parameters());
+            let travel = small_instance().travel();
             let (a, b) = (Point::new(a.0, a.1).unwrap(), Point::new(b.0, b.1).unwrap());
             let leg = travel.travel(a.position(), b.position(), Vehicle::Car, Timestamp::MIN);
             prop_assert_eq!(leg.duration, Millis::from_mins(travel.minutes(a, b)));

@@ -333,7 +333,7 @@ mod tests {
                 couriers,
                 "12 0 r2",
                 "12 0 r/2",
-                "couriers.txt:7: a place id consists of A-Z a-z 0-9 . _ : - and has no '/'",
+                "couriers.txt:7: the place id consists of A-Z a-z 0-9 . _ : - and has no '/'",
             ),
             (assignments, "c1 o1", "r1 o1", r#"assignments.txt:2: the instance has no courier "r1""#),
             (assignments, "o1 o2", "o1 c2", r#"assignments.txt:2: the instance has no order "c2""#),
