@@ -92,10 +92,19 @@ pub(crate) struct Scored {
 const MOST_MILLI: f64 = 1e12;
 
 impl Score {
-    /// Finds the term of each weight; an unknown name is a configuration error.
+    /// Finds the term of each weight; an unknown or ambiguous name is a configuration error.
     pub(crate) fn resolve(weights: &[ScoreWeight], custom: &[Arc<dyn ScoreTerm>]) -> Result<Self, ConfigError> {
         let mut score = Self { names: Vec::new(), terms: Vec::new() };
         let mut problems = Vec::new();
+        for (i, term) in custom.iter().enumerate() {
+            let name = term.name();
+            if built_in_score_terms().any(|known| known == name) || custom[..i].iter().any(|t| t.name() == name) {
+                problems.push(ConfigProblem {
+                    key: "terms".into(),
+                    problem: format!("there is another score term `{name}`"),
+                });
+            }
+        }
         for (i, ScoreWeight { term: name, weight }) in weights.iter().enumerate() {
             let built_in =
                 BUILT_IN.iter().find(|(known, _)| *known == name.as_str()).map(|&(_, value)| Term::BuiltIn(value));
@@ -203,20 +212,33 @@ mod tests {
         assert_eq!(Score::resolve(&weights, &[]).unwrap_err().problems[0].key, "score[2].term");
     }
 
+    #[derive(Debug)]
+    struct Broken(&'static str);
+
+    impl ScoreTerm for Broken {
+        fn name(&self) -> &str {
+            self.0
+        }
+        fn value(&self, _: &Candidate<'_>) -> f64 {
+            f64::NAN
+        }
+    }
+
+    #[test]
+    fn a_name_stands_for_one_term() {
+        let weights = ScorePreset::Classic.weights();
+        for names in [["mine", "rating"], ["mine", "mine"]] {
+            let terms = names.map(|name| Arc::new(Broken(name)) as Arc<dyn ScoreTerm>);
+            assert_eq!(Score::resolve(&weights, &terms[..1]).unwrap().names().len(), 4);
+            let problems = Score::resolve(&weights, &terms).unwrap_err().problems;
+            assert_eq!(problems[0].problem, format!("there is another score term `{}`", names[1]));
+        }
+    }
+
     #[test]
     fn a_custom_term_that_is_not_a_number_counts_as_the_worst() {
-        #[derive(Debug)]
-        struct Broken;
-        impl ScoreTerm for Broken {
-            fn name(&self) -> &'static str {
-                "broken"
-            }
-            fn value(&self, _: &Candidate<'_>) -> f64 {
-                f64::NAN
-            }
-        }
         let weights = [ScoreWeight { term: Label::new("broken").unwrap(), weight: 1.0 }];
-        let score = Score::resolve(&weights, &[Arc::new(Broken)]).unwrap();
+        let score = Score::resolve(&weights, &[Arc::new(Broken("broken"))]).unwrap();
         assert_eq!(with_candidate(|candidate| score.total_milli(candidate)), -MOST_MILLI as i64);
     }
 }
