@@ -81,12 +81,17 @@ impl Exclusion {
 }
 
 impl Decision {
-    /// Drops the worst recorded candidates that were not chosen until the decision fits [`MAX_DECISION_BYTES`].
+    /// Drops the worst recorded candidates that were not chosen until the decision fits [`MAX_DECISION_BYTES`]; where long
+    /// names of score terms do not let it, the contributions go.
     pub(crate) fn fit(mut self) -> Self {
         self.best.truncate(MAX_RECORDED);
         while self.encoded_len() > MAX_DECISION_BYTES {
             let Some(worst) = self.best.iter().rposition(|c| !c.chosen) else { break };
             self.best.remove(worst);
+        }
+        if self.encoded_len() > MAX_DECISION_BYTES {
+            self.terms.clear();
+            self.best.iter_mut().for_each(|considered| considered.contributions_milli.clear());
         }
         self
     }
@@ -118,5 +123,37 @@ impl fmt::Display for Decision {
             writeln!(f, "   {drivers} excluded: {}", reason.name())?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_decision_is_at_most_one_kibibyte_and_keeps_the_chosen(
+            terms in proptest::collection::vec("[a-z]{1,128}", 1..=32),
+            candidates in 0..=20usize,
+            chosen in 0..MAX_RECORDED,
+        ) {
+            let considered = |i| Considered {
+                driver: DriverId::new("d".repeat(64)).unwrap(),
+                score_milli: i64::MAX,
+                contributions_milli: vec![i64::MIN; terms.len()],
+                chosen: i == chosen,
+            };
+            let decision = Decision {
+                terms: terms.iter().map(|term| Label::new(term).unwrap()).collect(),
+                best: (0..candidates).map(considered).collect(),
+                excluded: [(Exclusion::Busy, u32::MAX), (Exclusion::Paused, u32::MAX)].into(),
+                ..Decision::default()
+            };
+            let fitting = decision.fit();
+            prop_assert!(fitting.encoded_len() <= MAX_DECISION_BYTES);
+            prop_assert_eq!(fitting.best.iter().any(|considered| considered.chosen), chosen < candidates);
+            prop_assert!(fitting.best.iter().all(|c| c.contributions_milli.len() == fitting.terms.len()));
+        }
     }
 }

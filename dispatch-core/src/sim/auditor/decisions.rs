@@ -50,10 +50,11 @@ impl Auditor {
 }
 
 /// Each contribution and the score itself are rounded to a thousandth, so that they may differ by one for each term.
+/// Where long names left no room for the terms, there are no contributions either.
 fn check_sum(considered: &Considered, terms: usize) -> Check {
     let Considered { driver, score_milli, contributions_milli, .. } = considered;
     let sum = contributions_milli.iter().fold(0_i64, |sum, part| sum.saturating_add(*part));
-    let adds_up = score_milli.abs_diff(sum) <= terms as u64;
+    let adds_up = terms == 0 || score_milli.abs_diff(sum) <= terms as u64;
     ensure(contributions_milli.len() == terms && adds_up, rule::DECISION_SUM, || {
         format!("driver {driver}: {contributions_milli:?} of {terms} terms against {score_milli}")
     })
