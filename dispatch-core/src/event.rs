@@ -132,7 +132,7 @@ pub enum EventKind {
         stops: Vec<Stop>,
         /// It can be accepted strictly before this.
         expires_at: Timestamp,
-        /// Which offer of its round this is, from 1.
+        /// Which attempt of its round this is, from 1; an offer that is withdrawn was none.
         attempt: u16,
         /// What was weighed.
         decision: Decision,
@@ -157,7 +157,7 @@ pub enum EventKind {
         /// What was weighed; absent where a driver's acceptance or a dispatcher decided.
         decision: Option<Decision>,
     },
-    /// An order left its driver before it was picked up, and waits again.
+    /// An order left its driver, and waits to be fetched at its pickup again.
     Returned {
         /// Which order.
         order: OrderId,

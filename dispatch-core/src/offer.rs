@@ -21,7 +21,7 @@ pub struct Offer {
     pub made_at: Timestamp,
     /// It can be accepted strictly before this.
     pub expires_at: Timestamp,
-    /// Which offer of its round this is, from 1.
+    /// Which attempt of its round this is, from 1; an offer that is withdrawn was none.
     pub attempt: u16,
     /// What became of it; open while absent.
     pub outcome: Option<OfferOutcome>,

@@ -81,7 +81,7 @@ pub struct OrderTimes {
 /// One search for a driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Round {
-    /// How many offers were made in it.
+    /// How many offers were made in it; a withdrawn one does not count.
     pub attempts: u16,
     /// Who turned the order down in it, or had it taken away, and is not asked again.
     pub asked: BTreeSet<DriverId>,
@@ -350,8 +350,13 @@ impl State {
                 for order in &orders {
                     let order = self.order_mut(order);
                     order.status = DispatchStatus::Waiting;
-                    if matches!(outcome, OfferOutcome::Declined | OfferOutcome::Expired) {
-                        order.round.asked.insert(driver.clone());
+                    match outcome {
+                        OfferOutcome::Declined | OfferOutcome::Expired => {
+                            order.round.asked.insert(driver.clone());
+                        }
+                        // Nobody turned it down.
+                        OfferOutcome::Withdrawn => order.round.attempts -= 1,
+                        OfferOutcome::Accepted => {}
                     }
                 }
             }

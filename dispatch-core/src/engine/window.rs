@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::config::OfferRule;
-use crate::event::{EventKind, HoldReason};
+use crate::event::{EventKind, HoldReason, RoundFailure};
 use crate::index::PointSet;
 use crate::matching::candidates::{self, Candidate, Demand, Reach, Supply};
 use crate::matching::explanation::{Considered, Decision, Exclusion, MAX_RECORDED};
@@ -15,9 +15,10 @@ use crate::units::{Meters, Millis};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// What leaving an order unmatched costs, in thousandths of a score point: so much that it happens only where there are
-/// too few drivers. A point more for every minute the food has waited, so that old orders are not the ones left out.
-const UNMATCHED_MILLI: i64 = 1_000_000_000;
+/// What leaving an order unmatched costs, in thousandths of a score point: more than the worst score there can be, so that
+/// it happens only where there are too few drivers. A point more for every minute the food has waited, so that old orders
+/// are not the ones left out.
+const UNMATCHED_MILLI: i64 = 100_000_000_000_000;
 
 /// The drivers who could take an order in this window.
 struct Fleet<'a> {
@@ -69,6 +70,10 @@ impl Engine {
             OfferRule::Direct => self.assign(&order, &driver, Some(decision)),
             OfferRule::Sequential { expires_after } => {
                 let waiting = &self.state.orders[&order];
+                // New rules may allow fewer attempts than the round has had.
+                if waiting.round.attempts >= self.state.config.rounds.attempts {
+                    return self.fail_round(order, RoundFailure::AttemptsUsed);
+                }
                 let (_, stops) = self.route_with(&self.state.drivers[&driver], waiting);
                 self.emit(EventKind::OfferMade {
                     offer: self.state.offers.next_id(),
@@ -84,8 +89,11 @@ impl Engine {
     }
 
     fn decide(&self) -> Vec<Ruling> {
-        let fleet = self.fleet();
         let mut waiting = self.waiting_orders();
+        if waiting.is_empty() {
+            return Vec::new();
+        }
+        let fleet = self.fleet();
         waiting.sort_by_key(|order| (order.ready_at, &order.spec.id));
         let shortlists: Vec<Shortlist<'_>> = waiting.into_iter().map(|order| self.shortlist(order, &fleet)).collect();
 
@@ -199,8 +207,10 @@ impl Engine {
             }
             true
         });
+        able.sort_unstable_by_key(|(point, _)| *point);
         for (point, _) in nearest {
-            let (_, reach) = able.iter().find(|(able, _)| *able == point).expect("only who is able is returned");
+            let place = able.binary_search_by_key(&point, |(point, _)| *point).expect("only who is able is returned");
+            let (_, reach) = &able[place];
             let row = group.rows[point as usize];
             let supply = &supplies[row as usize];
             let candidate = reach.complete(&demand, supply, self.now(), &config.service, &*self.travel);
