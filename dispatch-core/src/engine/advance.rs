@@ -48,10 +48,14 @@ impl Engine {
         let mut fixes = positions.iter().peekable();
         for id in &self.derived.on_shift {
             while fixes.next_if(|(other, _)| *other < id).is_some() {}
-            let fix =
-                fixes.next_if(|(other, _)| *other == id).map(|(_, fix)| Anchor { position: fix.position, at: fix.at });
+            // Some clocks are ahead of ours; nobody is where it will be.
+            let fix = fixes
+                .next_if(|(other, _)| *other == id)
+                .map(|(_, fix)| Anchor { position: fix.position, at: fix.at.min(now) });
             let driver = &self.state.drivers[id];
-            let heard_at = fix.map_or(Timestamp::MIN, |fix| fix.at).max(shift_start(driver)).max(watching_since);
+            let fix_at = fix.map_or(Timestamp::MIN, |fix| fix.at);
+            // Only a fix ends a silence.
+            let heard_at = if driver.silent { fix_at } else { fix_at.max(shift_start(driver)).max(watching_since) };
             let silent = now - heard_at >= self.state.config.positions.silent_after;
             if silent != driver.silent {
                 news.push((id.clone(), silent));

@@ -388,7 +388,10 @@ impl Engine {
         self.driver_must(&to, on, "is not on shift, or its shift is ending", action)?;
         self.driver_must(&to, !driver.silent, "is silent", action)?;
         self.driver_must(&to, !yours, "has this order", action)?;
-        let roomy = driver.orders().count() < usize::from(self.state.config.limits.orders_per_driver);
+        // An offer it may still accept has its place; if it is of this very order, it is withdrawn.
+        let asked = driver.offer.is_some_and(|offer| *status != DispatchStatus::Offered { offer });
+        let roomy =
+            driver.orders().count() + usize::from(asked) < usize::from(self.state.config.limits.orders_per_driver);
         self.driver_must(&to, roomy, "has as many orders as a route may hold", action)?;
         if !order.spec.skills.is_subset(&driver.spec.skills) {
             return Err(Refusal::Skill { driver: to, order: id.clone() });

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 /// Decides for one market. One writer, no locks, no clock: `now` is an argument, and positions come as a snapshot.
 ///
-/// Engine time never goes back: a `now` before the last one counts as the last one.
+/// Engine time begins at the epoch and never goes back: a `now` before the last one counts as the last one.
 ///
 /// See the [crate documentation](crate) for an example.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ struct Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { now: Timestamp::MIN, last_window: Timestamp::MIN, last_watch: Timestamp::MIN }
+        Self { now: Timestamp::default(), last_window: Timestamp::MIN, last_watch: Timestamp::MIN }
     }
 }
 
@@ -106,14 +106,12 @@ impl Engine {
         config.validate()?;
         let score = Score::resolve(&config.score, &terms)?;
         let mut engine = Self::around(State::default(), Clock::default(), travel, terms, score);
-        engine.clock.now = Timestamp::default();
         engine.emit(EventKind::Configured { version: 1, config: Box::new(config) });
         let first = engine.pending.pop().expect("the configuration was emitted");
-        engine.clock.now = Timestamp::MIN;
         Ok((engine, first))
     }
 
-    /// The engine as it was at a snapshot, gone on by the events after it.
+    /// The engine as it was at a snapshot, gone on by the events after it. Events that contradict the state assert.
     pub fn restore(
         travel: Arc<dyn TravelTime>,
         terms: Vec<Arc<dyn ScoreTerm>>,
@@ -169,7 +167,8 @@ impl Engine {
 
     /// Lets time pass: expires what has expired, notices who is silent, and matches if the next window has begun.
     ///
-    /// A late call runs one window, not the backlog. Between deadlines it does little.
+    /// A late call runs one window, not the backlog. Between deadlines it does little: its cost is linear in the drivers on
+    /// shift. `positions` holds the last fix of everybody; who is missing there has none.
     pub fn advance(&mut self, now: Timestamp, positions: &Positions) -> Vec<Event> {
         self.enter(now, Actor::SYSTEM);
         self.pass_time(positions);
