@@ -434,3 +434,143 @@ fn a_gap_in_the_log_is_not_restored_over() {
     let restored = dispatch_core::Engine::restore(Arc::new(StraightLine::default()), Vec::new(), snapshot, events);
     assert_eq!(restored.unwrap_err(), RestoreError::Gap { expected: 2, found: 4 });
 }
+
+#[test]
+fn a_driver_who_pauses_loses_its_offer_and_the_order_no_attempt() {
+    let mut rules = config();
+    rules.rounds.attempts = 1;
+    let mut market = Market::new(rules);
+    market.works("ana", 100.0);
+    market.works("bo", 1_000.0);
+    market.submits("o", 0, 0.0, 1_000.0);
+    assert_eq!(asked(&market.passes(1)), ["ana"]);
+    let news = market.by(Role::Driver, Action::PauseDriver { driver: driver("ana") });
+    assert!(matches!(
+        news[..],
+        [EventKind::OfferClosed { outcome: OfferOutcome::Withdrawn, .. }, EventKind::DriverPaused { .. },]
+    ));
+    let news = market.passes(1);
+    assert!(matches!(&news[..], [EventKind::OfferMade { driver, attempt: 1, .. }] if driver.as_str() == "bo"));
+    let news = market.declines("bo");
+    assert!(matches!(
+        news[..],
+        [
+            EventKind::OfferClosed { outcome: OfferOutcome::Declined, .. },
+            EventKind::AssignmentFailed { reason: RoundFailure::AttemptsUsed, .. },
+        ]
+    ));
+}
+
+#[test]
+fn a_round_that_had_more_attempts_than_new_rules_allow_has_failed() {
+    let mut market = Market::new(config());
+    for (i, id) in ["a", "b", "c"].into_iter().enumerate() {
+        market.works(id, 100.0 * (i as f64 + 1.0));
+    }
+    market.submits("o", 0, 0.0, 1_000.0);
+    for id in ["a", "b"] {
+        assert_eq!(asked(&market.passes(1)), [id]);
+        market.declines(id);
+    }
+    let mut fewer = market.engine.state().config.clone();
+    fewer.rounds.attempts = 2;
+    market.by(Role::Dispatcher, Action::Configure(Box::new(fewer)));
+    let news = market.passes(1);
+    assert!(matches!(news[..], [EventKind::AssignmentFailed { reason: RoundFailure::AttemptsUsed, .. }]), "{news:?}");
+}
+
+#[test]
+fn a_driver_is_idle_since_its_last_order_left_it() {
+    let mut market = Market::new(direct());
+    market.works("ana", 100.0);
+    let idle_since = |market: &Market| market.engine.state().drivers[&driver("ana")].idle_since;
+    assert_eq!(idle_since(&market), market.now);
+    market.submits("taken-back", 0, 0.0, 1_000.0);
+    market.passes(60);
+    market.by(Role::Dispatcher, Action::TakeBack { order: order("taken-back") });
+    assert_eq!(idle_since(&market), market.now);
+    market.by(Role::Customer, Action::CancelOrder { order: order("taken-back"), reason: reason() });
+    market.submits("delivered", 0, 0.0, 1_000.0);
+    market.passes(60);
+    market.progress("delivered", "ana", Step::PickedUp);
+    assert_ne!(idle_since(&market), market.now);
+    market.progress("delivered", "ana", Step::Delivered);
+    assert_eq!(idle_since(&market), market.now);
+}
+
+#[test]
+fn an_order_without_candidates_is_looked_at_after_every_pause() {
+    let mut market = Market::new(direct());
+    market.submits("o", 0, 0.0, 1_000.0);
+    let held = market.passes(1);
+    assert!(matches!(held[..], [EventKind::OrderHeld { reason: HoldReason::NoCandidate, .. }]), "{held:?}");
+    market.works("ana", 100.0);
+    assert_eq!(market.passes(9), [], "nine seconds into the pause of ten");
+    assert!(matches!(market.passes(1)[..], [EventKind::Assigned { .. }]));
+}
+
+#[test]
+fn busy_drivers_take_orders_up_to_the_limit_of_a_route() {
+    let mut market = Market::new(direct());
+    market.works("ana", 0.0);
+    for id in ["first", "second", "third", "fourth"] {
+        market.submits(id, 0, 0.0, 100.0);
+        market.passes(11);
+    }
+    let statuses = |market: &Market| ["first", "second", "third", "fourth"].map(|id| market.status(id));
+    // The first stop takes two minutes, the last three: nobody is sent before it can set out within two.
+    assert_eq!(statuses(&market), ["assigned", "waiting", "waiting", "waiting"]);
+    let hand = |id: &str| Action::Assign { order: order(id), driver: driver("ana") };
+    market.by(Role::Dispatcher, hand("second"));
+    market.by(Role::Dispatcher, hand("third"));
+    let refused = market.try_by(Role::Dispatcher, hand("fourth")).unwrap_err();
+    assert!(refused.to_string().contains("as many orders as a route may hold"), "{refused}");
+    market.progress("first", "ana", Step::PickedUp);
+    market.progress("first", "ana", Step::Delivered);
+    market.by(Role::Dispatcher, hand("fourth"));
+}
+
+#[test]
+fn an_overdue_order_that_finds_a_driver_is_not_overdue() {
+    let mut market = Market::new(direct());
+    market.submits("o", 0, 0.0, 1_000.0);
+    market.passes(3_700);
+    assert!(market.engine.state().orders[&order("o")].overdue);
+    market.works("ana", 100.0);
+    market.passes(120);
+    assert_eq!(market.status("o"), "assigned");
+    assert!(!market.engine.state().orders[&order("o")].overdue);
+}
+
+#[test]
+fn a_silent_driver_is_given_nothing() {
+    let mut market = Market::new(config());
+    market.works("ana", 100.0);
+    market.disappears("ana");
+    market.passes(121);
+    market.submits("o", 0, 0.0, 1_000.0);
+    let assign = Action::Assign { order: order("o"), driver: driver("ana") };
+    assert!(matches!(market.try_by(Role::Dispatcher, assign), Err(Refusal::DriverState { is: "is silent", .. })));
+}
+
+#[test]
+fn what_is_ready_is_ready_now() {
+    let mut market = Market::new(config());
+    market.submits("o", 15, 0.0, 1_000.0);
+    market.passes(60);
+    market.is_ready("o");
+    assert_eq!(market.engine.state().orders[&order("o")].ready_at, market.now);
+}
+
+#[test]
+fn a_restored_engine_knows_the_time_of_its_last_event() {
+    let mut market = Market::new(config());
+    let snapshot = market.engine.snapshot();
+    let later = market.now + secs(100);
+    let spec = |id: &str| OrderSpec::new(order(id), at(0.0), at(1_000.0));
+    let events = market.engine.handle(later, Action::SubmitOrder(spec("o")).by(Role::Customer)).unwrap();
+    let travel = Arc::new(StraightLine::default());
+    market.engine = dispatch_core::Engine::restore(travel, Vec::new(), snapshot, events).unwrap();
+    market.by(Role::Customer, Action::SubmitOrder(spec("p")));
+    assert_eq!(market.engine.state().orders[&order("p")].times.placed, later);
+}

@@ -1,5 +1,7 @@
 //! A market for tests: one engine, drivers and orders by short names, positions in metres, time in seconds.
 
+#![allow(dead_code, reason = "each test binary uses a part")]
+
 use dispatch_core::{
     Action, DriverId, DriverSpec, Engine, EngineConfig, Event, EventKind, Fix, KitchenStatus, Millis, OfferId, OrderId,
     OrderSpec, Position, Positions, Refusal, Role, StartOn, StraightLine, Timestamp,
