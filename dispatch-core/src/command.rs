@@ -28,7 +28,7 @@ impl Action {
 pub enum Action {
     /// Replace the market's rules.
     Configure(Box<EngineConfig>),
-    /// Make a driver known, or change what is known of it. A changed vehicle or capacity needs a driver without orders.
+    /// Make a driver known, or change what is known of it; a change needs a driver without orders and offers.
     RegisterDriver(DriverSpec),
     /// Set a driver's rating.
     RateDriver {

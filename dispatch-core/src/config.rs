@@ -158,7 +158,7 @@ pub struct Lifetimes {
     pub never_finished_after: Millis,
     /// An order that ended leaves memory after this long.
     pub retire_after: Millis,
-    /// How far ahead a ready time or a promise may lie.
+    /// How far ahead a ready time, a promise or the end of a shift may lie.
     pub plan_ahead: Millis,
 }
 

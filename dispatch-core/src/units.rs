@@ -146,7 +146,7 @@ impl Mul<i64> for Millis {
 impl Div<i64> for Millis {
     type Output = Self;
     fn div(self, rhs: i64) -> Self {
-        Self(self.0 / rhs)
+        Self(self.0.saturating_div(rhs))
     }
 }
 
