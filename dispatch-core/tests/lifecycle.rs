@@ -252,7 +252,9 @@ fn who_may_cancel_depends_on_how_far_it_is() {
     market.passes(1);
     market.progress("o", "ana", Step::PickedUp);
     assert!(matches!(market.try_by(Role::Dispatcher, cancel()), Err(Refusal::OrderState { is: "picked_up", .. })));
-    market.by(Role::Driver, Action::FailOrder { order: order("o"), reason: reason() });
+    let fail = || Action::FailOrder { order: order("o"), reason: reason() };
+    assert!(matches!(market.try_by(Role::Customer, fail()), Err(Refusal::NotAllowed { .. })));
+    market.by(Role::Driver, fail());
     assert_eq!(market.status("o"), "failed");
     assert_eq!(market.engine.state().drivers[&driver("ana")].stops, []);
 

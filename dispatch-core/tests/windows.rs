@@ -203,3 +203,19 @@ fn what_is_left_of_a_route_is_expected_sooner() {
     let [EventKind::Returned { stops, .. }] = &news[..] else { panic!("{news:?}") };
     assert_eq!((stops.len(), stops[0].arrive_at), (2, market.now));
 }
+
+#[test]
+fn the_work_budget_decides_between_the_best_pairing_and_a_greedy_one() {
+    for (work_budget, takes_c) in [(1, "near"), (1_000, "far")] {
+        let mut rules = EngineConfig { work_budget, ..direct() };
+        rules.score = vec![ScoreWeight { term: Label::new("to_pickup_min").unwrap(), weight: -1.0 }];
+        let mut market = Market::new(rules);
+        market.works("near", 100.0);
+        market.works("far", -200.0);
+        // 100 + 600 metres of way, or 200 + 300.
+        market.submits("c", 0, 0.0, 1_000.0);
+        market.submits("d", 1, 400.0, 1_000.0);
+        market.passes(1);
+        assert_eq!(market.engine.state().orders[&order("c")].status.driver(), Some(&driver(takes_c)));
+    }
+}
