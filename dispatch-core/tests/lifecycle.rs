@@ -380,6 +380,17 @@ fn time_never_goes_back() {
 }
 
 #[test]
+fn a_refused_command_does_not_move_the_clock() {
+    let mut market = Market::new(config());
+    let now = market.now;
+    market.now = now + Millis::from_mins(60);
+    assert!(market.try_by(Role::Driver, Action::EndShift { driver: driver("nobody") }).is_err());
+    market.now = now;
+    market.submits("o", 0, 0.0, 1_000.0);
+    assert_eq!(market.engine.state().orders[&order("o")].times.placed, now);
+}
+
+#[test]
 fn a_changed_configuration_decides_from_then_on_and_is_part_of_the_explanation() {
     let mut market = Market::new(direct());
     market.works("ana", 100.0);

@@ -159,9 +159,13 @@ impl Engine {
 
     /// Carries a command out and returns what happened, or refuses it and changes nothing.
     pub fn handle(&mut self, now: Timestamp, command: Command) -> Result<Vec<Event>, Refusal> {
+        let clock = self.clock;
         self.enter(now, command.actor);
-        self.carry_out(command.action)
-            .inspect_err(|_| assert!(self.pending.is_empty(), "a refusal changes nothing"))?;
+        if let Err(refusal) = self.carry_out(command.action) {
+            assert!(self.pending.is_empty(), "a refusal changes nothing");
+            self.clock = clock;
+            return Err(refusal);
+        }
         Ok(std::mem::take(&mut self.pending))
     }
 

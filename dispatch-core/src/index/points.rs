@@ -52,11 +52,14 @@ impl PointSet {
 }
 
 fn split(points: &mut [Point]) {
+    // By coordinate and then by number, so that the tree, and with it the sequence in which a search asks, is the same
+    // whatever way the selection takes.
     if points.len() <= SCAN {
+        points.sort_unstable_by_key(|point| point.row);
         return;
     }
     let (axis, middle) = (widest(points), points.len() / 2);
-    points.select_nth_unstable_by(middle, |a, b| a.unit[axis].total_cmp(&b.unit[axis]));
+    points.select_nth_unstable_by(middle, |a, b| a.unit[axis].total_cmp(&b.unit[axis]).then(a.row.cmp(&b.row)));
     points[middle].axis = axis as u8;
     split(&mut points[..middle]);
     split(&mut points[middle + 1..]);
