@@ -93,7 +93,7 @@ impl Sources {
     /// Adds the text of a file.
     pub fn with_file(mut self, path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path);
-        self.file = Some(text.map_err(|error| source(path.display(), error))?);
+        self.file = Some(text.map_err(|error| source(&path.display(), &error))?);
         Ok(self)
     }
 
@@ -101,7 +101,7 @@ impl Sources {
     pub fn load(&self) -> Result<ServerConfig, ConfigError> {
         let mut table = defaults();
         if let Some(text) = &self.file {
-            let file: Table = text.parse().map_err(|error| source("file", error))?;
+            let file: Table = text.parse().map_err(|error| source(&"file", &error))?;
             merge(&mut table, file);
         }
         let names = environment_names();
@@ -119,7 +119,7 @@ impl Sources {
     }
 }
 
-fn source(name: impl ToString, problem: impl ToString) -> ConfigError {
+fn source(name: &impl ToString, problem: &(impl ToString + ?Sized)) -> ConfigError {
     ConfigError::Source { source_name: name.to_string(), problem: problem.to_string() }
 }
 
@@ -201,6 +201,7 @@ struct RawMarket {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "keys carry their unit")]
 struct Speeds {
     bicycle_kmh: f64,
     motorcycle_kmh: f64,

@@ -149,10 +149,10 @@ fn create_key(
     let mut lines =
         format!("[[keys]]\nname = {name:?}\nhash = \"{}\"\nrole = \"{}\"\n", KeyHash::of(&key).to_hex(), role.name());
     if let Some(driver) = subject {
-        lines += &format!("driver = {driver:?}\n");
+        lines.extend(["driver = \"", &driver, "\"\n"]);
     }
     if !places.is_empty() {
-        lines += &format!("places = {places:?}\n");
+        lines.extend(["places = [\"", &places.join("\", \""), "\"]\n"]);
     }
     // What the server would not take is not worth handing out.
     Sources { file: Some(lines.clone()), ..Sources::default() }.load()?;

@@ -1,5 +1,7 @@
 //! Who may do what: every route with every role, own and foreign objects.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use common::{Server, keys, order};
@@ -37,7 +39,7 @@ async fn only_the_roles_of_the_policy_come_through() {
             match role {
                 "" => drop(answer.problem(401, "unauthenticated")),
                 _ if allowed => {
-                    assert!(![401, 403].contains(&answer.status), "{role} {method} {path}: {}", answer.body)
+                    assert!(![401, 403].contains(&answer.status), "{role} {method} {path}: {}", answer.body);
                 }
                 _ => drop(answer.problem(403, "forbidden")),
             }

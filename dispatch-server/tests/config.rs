@@ -1,5 +1,7 @@
 //! The configuration as its users meet it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use dispatch_server::{ConfigError, DOCUMENTED_DEFAULTS, ServerConfig, Sources};
 
 fn wrong(file: &str) -> String {

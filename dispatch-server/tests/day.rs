@@ -1,5 +1,7 @@
 //! An order from submission to the customer, and what happens on other days.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use common::{START, Server, order};

@@ -1,4 +1,4 @@
-//! The contract: OpenAPI 3.1, made from the table of routes.
+//! The contract: `OpenAPI` 3.1, made from the table of routes.
 
 use super::problem::Kind;
 use super::routes::{Access, Body, Own, Param, ROUTES, Reply, Route, Shape, shape};

@@ -81,6 +81,9 @@ pub(crate) struct Page<S> {
     pub(crate) filter: S,
 }
 
+/// One page of a list, and the cursor of the next.
+pub(crate) type Listed<'a, T> = (Vec<(&'a Market, &'a T)>, Option<String>);
+
 /// A list stops after looking at this many entries, found or not, so that no list holds up the decisions.
 const MAX_SCANNED: usize = 10_000;
 
@@ -218,7 +221,7 @@ impl World {
         &'a self,
         caller: &Caller,
         page: &Page<impl Fn(&Driver) -> bool>,
-    ) -> Result<(Vec<(&'a Market, &'a Driver)>, Option<String>), Error> {
+    ) -> Result<Listed<'a, Driver>, Error> {
         let entries = |market: &'a Market, after: Bound<String>| {
             let after = after.map(|id| DriverId::new(id).expect("a cursor holds an id"));
             market.state().drivers.range((after, Bound::Unbounded)).map(|(id, driver)| (id.as_str(), driver))
@@ -305,7 +308,7 @@ impl World {
         &'a self,
         caller: &Caller,
         page: &Page<Option<PublicStatus>>,
-    ) -> Result<(Vec<(&'a Market, &'a Order)>, Option<String>), Error> {
+    ) -> Result<Listed<'a, Order>, Error> {
         let entries = |market: &'a Market, after: Bound<String>| {
             let after = after.map(|id| OrderId::new(id).expect("a cursor holds an id"));
             market.state().orders.range((after, Bound::Unbounded)).map(|(id, order)| (id.as_str(), order))
@@ -322,7 +325,7 @@ impl World {
         page: &Page<S>,
         entries: impl Fn(&'a Market, Bound<String>) -> I,
         shows: impl Fn(&'a Market, &'a T) -> bool,
-    ) -> Result<(Vec<(&'a Market, &'a T)>, Option<String>), Error> {
+    ) -> Result<Listed<'a, T>, Error> {
         let first = match &page.after {
             Some((market, _)) => self.markets.iter().position(|known| known.id == *market).ok_or(Error::Cursor)?,
             None => 0,

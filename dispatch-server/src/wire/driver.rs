@@ -305,7 +305,7 @@ impl DriverReply {
             shift_until: until.map(Time::from),
             paused: driver.paused,
             silent: driver.silent,
-            offer: driver.offer.map(|offer| OfferName::new(market.id(), offer)),
+            offer: driver.offer.map(|offer| OfferName::text(market.id(), offer)),
             orders: driver.orders().cloned().collect(),
             route: driver.stops.iter().map(StopReply::from).collect(),
             position: last.map(PositionView::from),

@@ -69,7 +69,7 @@ impl OfferReply {
             }
         });
         Self {
-            id: OfferName::new(market.id(), offer.id),
+            id: OfferName::text(market.id(), offer.id),
             driver: offer.driver.clone(),
             state,
             orders: orders.collect(),

@@ -366,7 +366,7 @@ impl OrderReply {
         let (spec, times) = (&order.spec, &order.times);
         let time = |time: Option<Timestamp>| time.map(Time::from);
         let offer = match order.status {
-            DispatchStatus::Offered { offer } => Some(OfferName::new(market.id(), offer)),
+            DispatchStatus::Offered { offer } => Some(OfferName::text(market.id(), offer)),
             _ => None,
         };
         Self {

@@ -122,7 +122,7 @@ pub(crate) struct OfferName {
 }
 
 impl OfferName {
-    pub(crate) fn new(market: &MarketId, number: OfferId) -> String {
+    pub(crate) fn text(market: &MarketId, number: OfferId) -> String {
         format!("{market}-{number}")
     }
 }
@@ -177,7 +177,7 @@ mod tests {
     fn offers_are_named_by_market_and_number() {
         let name: OfferName = "north-west-12".parse().unwrap();
         assert_eq!((name.market.as_str(), name.number), ("north-west", OfferId(12)));
-        assert_eq!(OfferName::new(&name.market, name.number), "north-west-12");
+        assert_eq!(OfferName::text(&name.market, name.number), "north-west-12");
         for bad in ["", "12", "-1", "a-", "a-x", "a b-1", "a-+1", "a-01", "a-99999999999999999999"] {
             assert!(bad.parse::<OfferName>().is_err(), "{bad}");
         }
