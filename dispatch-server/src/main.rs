@@ -1,15 +1,164 @@
-//! The dispatch engine behind a network API.
-//!
-//! So far a skeleton: it knows its name and version, and serves nothing.
+//! The `dispatch-server` command.
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
+use dispatch_server::{DOCUMENTED_DEFAULTS, KeyHash, Role, ServerConfig, Sources, State, new_key, serve};
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
 
+/// The dispatch engine behind a network API.
 #[derive(Parser)]
 #[command(version, about)]
-struct Options {}
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
 
-fn main() {
-    let Options {} = Options::parse();
-    eprintln!("dispatch-server {} does not serve yet; embed dispatch-core meanwhile", env!("CARGO_PKG_VERSION"));
-    std::process::exit(1);
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API until interrupted.
+    Serve {
+        #[command(flatten)]
+        sources: ConfigOptions,
+        /// Print every setting with its default and its meaning instead.
+        #[arg(long)]
+        print_config: bool,
+    },
+    /// Check the configuration and say what is wrong with it.
+    CheckConfig(ConfigOptions),
+    /// Print every setting with its default and its meaning, as a file to start from.
+    PrintConfig,
+    /// API keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+#[derive(Args)]
+struct ConfigOptions {
+    /// A TOML file; `print-config` prints one with every setting.
+    #[arg(long, env = "DISPATCH_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where to listen, as 127.0.0.1:8080.
+    #[arg(long)]
+    listen: Option<String>,
+    /// Any setting, as limits.queue=500.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Make a key: prints it once, and the lines for the configuration that let it in.
+    Create {
+        /// What it is for.
+        #[arg(long)]
+        role: Role,
+        /// Who holds it; the role and the subject, if absent.
+        #[arg(long)]
+        name: Option<String>,
+        /// For a driver: its id.
+        #[arg(long)]
+        subject: Option<String>,
+        /// For a merchant: the ids of its places.
+        #[arg(long, value_name = "PLACE", num_args = 1..)]
+        merchant: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let Options { command } = Options::parse();
+    match run(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dispatch-server: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
+        Command::PrintConfig | Command::Serve { print_config: true, .. } => print!("{DOCUMENTED_DEFAULTS}"),
+        Command::CheckConfig(options) => {
+            let config = load(options)?;
+            println!("the configuration is valid; it listens on {}", config.listen);
+        }
+        Command::Serve { sources, .. } => run_server(load(sources)?)?,
+        Command::Key(KeyCommand::Create { role, name, subject, merchant }) => {
+            create_key(role, name, subject, &merchant)?;
+        }
+    }
+    Ok(())
+}
+
+fn load(options: ConfigOptions) -> Result<ServerConfig, Box<dyn Error>> {
+    let ConfigOptions { config, listen, set } = options;
+    let listen = listen.map(|listen| format!("listen={listen}"));
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let sources =
+        Sources { file: None, environment: environment.collect(), flags: set.into_iter().chain(listen).collect() };
+    let sources = match config {
+        Some(path) => sources.with_file(&path)?,
+        None => sources,
+    };
+    Ok(sources.load()?)
+}
+
+#[tokio::main]
+async fn run_server(config: ServerConfig) -> Result<(), Box<dyn Error>> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let listener = tokio::net::TcpListener::bind(config.listen).await;
+    let listener = listener.map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
+    let address = listener.local_addr()?;
+    let state = State::start(config)?;
+    tracing::info!("listening on http://{address}, the API is shown at http://{address}/docs/");
+    serve(state, listener, interrupted()).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Done when the process is asked to end.
+async fn interrupted() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).expect("a process may handle its own signals");
+        tokio::select! {
+            _ = interrupt => {}
+            _ = terminate.recv() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = interrupt.await;
+    tracing::info!("stopping: no new connections, requests under way are finished");
+}
+
+fn create_key(
+    role: Role,
+    name: Option<String>,
+    subject: Option<String>,
+    places: &[String],
+) -> Result<(), Box<dyn Error>> {
+    let about = subject.iter().chain(places).next().map(|subject| format!("-{subject}")).unwrap_or_default();
+    let name = name.unwrap_or_else(|| format!("{}{about}", role.name()));
+    let key = new_key()?;
+    let mut lines =
+        format!("[[keys]]\nname = {name:?}\nhash = \"{}\"\nrole = \"{}\"\n", KeyHash::of(&key).to_hex(), role.name());
+    if let Some(driver) = subject {
+        lines.extend(["driver = \"", &driver, "\"\n"]);
+    }
+    if !places.is_empty() {
+        lines.extend(["places = [\"", &places.join("\", \""), "\"]\n"]);
+    }
+    // What the server would not take is not worth handing out.
+    Sources { file: Some(lines.clone()), ..Sources::default() }.load()?;
+    eprintln!("The key, shown only now:");
+    println!("{key}");
+    eprintln!("For the configuration:");
+    println!("{lines}");
+    Ok(())
 }

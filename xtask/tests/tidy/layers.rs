@@ -20,19 +20,23 @@ struct Reserved {
     /// The path, or the beginning of it, that nobody else names.
     path: &'static str,
     /// Who does.
-    home: &'static str,
+    homes: &'static [&'static str],
     why: &'static str,
 }
 
 const SERVER: &[Reserved] = &[
-    Reserved { path: "dispatch_core::Engine", home: "runner", why: "only the runner touches the engine" },
-    Reserved { path: "dispatch_core::engine", home: "runner", why: "only the runner touches the engine" },
-    Reserved { path: "dispatch_core::*", home: "runner", why: "a glob hides who touches the engine" },
-    Reserved { path: "std::time::SystemTime", home: "runner", why: "only the runner reads the wall clock" },
-    Reserved { path: "std::time::*", home: "runner", why: "a glob hides who reads the wall clock" },
-    Reserved { path: "serde_json", home: "wire", why: "only wire knows the API's JSON" },
-    Reserved { path: "serde::Serialize", home: "wire", why: "only wire knows the API's JSON" },
-    Reserved { path: "serde::Deserialize", home: "wire", why: "only wire knows the API's JSON" },
+    Reserved { path: "dispatch_core::Engine", homes: &["runner"], why: "only the runner touches the engine" },
+    Reserved { path: "dispatch_core::engine", homes: &["runner"], why: "only the runner touches the engine" },
+    Reserved { path: "dispatch_core::*", homes: &["runner"], why: "a glob hides who touches the engine" },
+    Reserved { path: "std::time::SystemTime", homes: &["runner"], why: "only the runner reads the wall clock" },
+    Reserved { path: "std::time::*", homes: &["runner"], why: "a glob hides who reads the wall clock" },
+    Reserved { path: "serde_json", homes: &["wire"], why: "only wire knows the API's JSON" },
+    Reserved { path: "serde::Serialize", homes: &["wire"], why: "only wire knows the API's JSON" },
+    Reserved {
+        path: "serde::Deserialize",
+        homes: &["wire", "config"],
+        why: "only wire knows the API's JSON, and config the file",
+    },
 ];
 
 /// Status codes of answers that are no errors; any other is named by one file of the server.
@@ -107,9 +111,9 @@ pub(crate) fn server(source: &Source) -> Vec<Finding> {
     let Some(file) = source.path.strip_prefix(SERVER_SRC).filter(|_| source.is_rust()) else { return Vec::new() };
     let mut findings = Vec::new();
     for (line, path) in paths(&source.code).into_iter().filter(|(line, _)| !source.in_test(*line)) {
-        for Reserved { path: reserved, home, why } in SERVER {
-            if starts_with_path(&path, reserved) && top_module(file) != *home {
-                findings.push(source.finding(line, format!("`{path}` belongs to {home}: {why}")));
+        for Reserved { path: reserved, homes, why } in SERVER {
+            if starts_with_path(&path, reserved) && !homes.contains(&top_module(file)) {
+                findings.push(source.finding(line, format!("`{path}` belongs to {}: {why}", homes.join(" and "))));
             }
         }
     }

@@ -1,0 +1,355 @@
+//! The server's configuration: defaults, file, environment, flags; checked as a whole.
+
+use crate::area::Area;
+use crate::auth::{Grant, Key, KeyHash, Keys};
+use crate::runner::check_rules;
+use dispatch_core::{DriverId, EngineConfig, FixRules, Label, MarketId, PlaceId, StraightLine, Vehicle};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use toml::{Table, Value};
+
+/// Every setting with its default and its meaning, as TOML: what `dispatch-server print-config` prints.
+pub const DOCUMENTED_DEFAULTS: &str = include_str!("default.toml");
+
+/// Most markets of one server.
+pub const MAX_MARKETS: usize = 256;
+
+/// The configuration of a server, checked as a whole. [`Default`] is [`DOCUMENTED_DEFAULTS`].
+#[derive(Debug)]
+pub struct ServerConfig {
+    /// Where to listen. Only a loopback address unless there are keys.
+    pub listen: SocketAddr,
+    pub(crate) keys: Keys,
+    pub(crate) markets: Vec<MarketConfig>,
+    pub(crate) limits: Limits,
+    pub(crate) travel: StraightLine,
+    pub(crate) fixes: FixRules,
+}
+
+/// One market.
+#[derive(Clone, Debug)]
+pub(crate) struct MarketConfig {
+    pub(crate) id: MarketId,
+    pub(crate) area: Area,
+    pub(crate) rules: EngineConfig,
+}
+
+/// How much the server takes at once.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) queue: usize,
+    pub(crate) body_bytes: usize,
+    pub(crate) batch_fixes: usize,
+    pub(crate) batch_bytes: usize,
+    pub(crate) page: usize,
+    pub(crate) request_seconds: u64,
+    pub(crate) drain_seconds: u64,
+}
+
+/// A configuration that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A source that could not be read at all.
+    #[error("{source_name}: {problem}")]
+    Source {
+        /// The file, the environment variable or the flag.
+        source_name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Keys with values that do not do; all that were found.
+    #[error("the configuration is not valid; {}", .0.join("; "))]
+    Keys(Vec<String>),
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Sources::default().load().expect("the documented defaults are valid; a test says so")
+    }
+}
+
+/// Where a configuration comes from, beside the defaults; later ones win.
+///
+/// ```
+/// use dispatch_server::Sources;
+/// let config = Sources { flags: vec!["listen=127.0.0.1:0".into()], ..Sources::default() }.load()?;
+/// assert_eq!(config.listen.port(), 0);
+/// # Ok::<(), dispatch_server::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The text of a TOML file.
+    pub file: Option<String>,
+    /// Environment variables; those that begin with `DISPATCH_` count.
+    pub environment: Vec<(String, String)>,
+    /// `key=value`, as `limits.queue=500`.
+    pub flags: Vec<String>,
+}
+
+impl Sources {
+    /// Adds the text of a file.
+    pub fn with_file(mut self, path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path);
+        self.file = Some(text.map_err(|error| source(&path.display(), &error))?);
+        Ok(self)
+    }
+
+    /// Reads all sources into one configuration and checks it.
+    pub fn load(&self) -> Result<ServerConfig, ConfigError> {
+        let mut table = defaults();
+        if let Some(text) = &self.file {
+            let file: Table = text.parse().map_err(|error| source(&"file", &error))?;
+            merge(&mut table, file);
+        }
+        let names = environment_names();
+        for (name, value) in &self.environment {
+            // A cluster may set variables of its own that begin like ours: only those that name a key count.
+            if let Some(key) = names.get(name.as_str()) {
+                set(&mut table, key, value);
+            }
+        }
+        for flag in &self.flags {
+            let Some((key, value)) = flag.split_once('=') else { return Err(source(flag, "must be key=value")) };
+            set(&mut table, key, value);
+        }
+        read(table)
+    }
+}
+
+fn source(name: &impl ToString, problem: &(impl ToString + ?Sized)) -> ConfigError {
+    ConfigError::Source { source_name: name.to_string(), problem: problem.to_string() }
+}
+
+fn defaults() -> Table {
+    DOCUMENTED_DEFAULTS.parse().expect("the documented defaults are TOML; a test says so")
+}
+
+/// Lays one table over another; tables are merged, everything else is replaced.
+fn merge(under: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(Value::Table(under)), Value::Table(over)) => merge(under, over),
+            (_, value) => {
+                under.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Every key that has a value, dotted, with the environment variable that sets it.
+fn environment_names() -> BTreeMap<String, String> {
+    fn walk(table: &Table, path: &str, names: &mut BTreeMap<String, String>) {
+        for (key, value) in table {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            if let Value::Table(inner) = value {
+                walk(inner, &path, names);
+            }
+            names.insert(format!("DISPATCH_{}", path.replace('.', "_").to_uppercase()), path);
+        }
+    }
+    let mut names = BTreeMap::new();
+    walk(&defaults(), "", &mut names);
+    names
+}
+
+/// Sets a dotted key from a text: a TOML value, or else the text itself.
+fn set(table: &mut Table, key: &str, text: &str) {
+    let parsed = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
+    let value = parsed.unwrap_or_else(|| Value::String(text.to_owned()));
+    let over = key.rsplit('.').fold(value, |value, key| Value::Table(Table::from_iter([(key.to_owned(), value)])));
+    if let Value::Table(over) = over {
+        merge(table, over);
+    }
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    listen: String,
+    keys: Vec<RawKey>,
+    markets: Vec<RawMarket>,
+    limits: Limits,
+    speeds: Speeds,
+    fixes: FixRules,
+    rules: Table,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawKey {
+    name: Label,
+    hash: String,
+    role: String,
+    #[serde(default)]
+    places: BTreeSet<PlaceId>,
+    driver: Option<DriverId>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMarket {
+    id: MarketId,
+    cells: Option<Vec<String>>,
+    polygon: Option<Vec<[f64; 2]>>,
+    #[serde(default)]
+    rules: Table,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "keys carry their unit")]
+struct Speeds {
+    bicycle_kmh: f64,
+    motorcycle_kmh: f64,
+    car_kmh: f64,
+    van_kmh: f64,
+}
+
+fn read(table: Table) -> Result<ServerConfig, ConfigError> {
+    let raw: Raw = serde_path_to_error::deserialize(Value::Table(table))
+        .map_err(|error| ConfigError::Keys(vec![format!("{}: {}", error.path(), error.inner().to_string().trim())]))?;
+    let mut check = Problems::default();
+    let listen = check.take("listen", raw.listen.parse::<SocketAddr>().map_err(|_| "must be an address and a port"));
+    let keys: Vec<_> = raw
+        .keys
+        .into_iter()
+        .enumerate()
+        .filter_map(|(i, key)| check.take(&format!("keys[{i}]"), read_key(key)))
+        .collect();
+    for (i, key) in keys.iter().enumerate() {
+        let first = keys[..i].iter().all(|other| other.name != key.name && other.hash != key.hash);
+        check.that(&format!("keys[{i}]"), first, "has the name or the hash of another key");
+    }
+    if let Some(listen) = listen.filter(|_| keys.is_empty()) {
+        let loopback = listen.ip().is_loopback();
+        check.that("listen", loopback, "must be a loopback address such as 127.0.0.1:8080 while there are no keys");
+    }
+    check_limits(&mut check, &raw.limits);
+    if let Err(error) = raw.fixes.validate() {
+        check.all("fixes", error);
+    }
+    let travel = travel(&mut check, &raw.speeds);
+    let markets = read_markets(&mut check, raw.markets, &raw.rules);
+    match (listen, travel) {
+        (Some(listen), Some(travel)) if check.0.is_empty() => {
+            Ok(ServerConfig { listen, keys: Keys(keys), markets, limits: raw.limits, travel, fixes: raw.fixes })
+        }
+        _ => {
+            // What is wrong with the rules is wrong in every market that has them.
+            check.0.dedup();
+            Err(ConfigError::Keys(check.0))
+        }
+    }
+}
+
+#[derive(Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn that(&mut self, key: &str, holds: bool, problem: &str) {
+        if !holds {
+            self.0.push(format!("{key}: {problem}"));
+        }
+    }
+
+    fn take<T>(&mut self, key: &str, result: Result<T, impl ToString>) -> Option<T> {
+        result.map_err(|problem| self.0.push(format!("{key}: {}", problem.to_string()))).ok()
+    }
+
+    fn all(&mut self, table: &str, error: dispatch_core::ConfigError) {
+        self.0.extend(error.problems.into_iter().map(|wrong| format!("{table}.{}: {}", wrong.key, wrong.problem)));
+    }
+}
+
+fn check_limits(check: &mut Problems, limits: &Limits) {
+    let Limits { queue, body_bytes, batch_fixes, batch_bytes, page, request_seconds, drain_seconds } = *limits;
+    check.that("limits.queue", (1..=1_000_000).contains(&queue), "must be 1 to 1000000");
+    check.that("limits.body_bytes", (1_024..=10_000_000).contains(&body_bytes), "must be 1024 to 10000000");
+    check.that("limits.batch_fixes", (1..=100_000).contains(&batch_fixes), "must be 1 to 100000");
+    check.that("limits.batch_bytes", (1_024..=100_000_000).contains(&batch_bytes), "must be 1024 to 100000000");
+    check.that("limits.page", (1..=10_000).contains(&page), "must be 1 to 10000");
+    check.that("limits.request_seconds", (1..=3_600).contains(&request_seconds), "must be 1 to 3600");
+    check.that("limits.drain_seconds", drain_seconds <= 3_600, "must be 0 to 3600");
+}
+
+fn travel(check: &mut Problems, speeds: &Speeds) -> Option<StraightLine> {
+    let Speeds { bicycle_kmh, motorcycle_kmh, car_kmh, van_kmh } = *speeds;
+    let mut travel = StraightLine::default();
+    for (key, vehicle, kmh) in [
+        ("speeds.bicycle_kmh", Vehicle::Bicycle, bicycle_kmh),
+        ("speeds.motorcycle_kmh", Vehicle::Motorcycle, motorcycle_kmh),
+        ("speeds.car_kmh", Vehicle::Car, car_kmh),
+        ("speeds.van_kmh", Vehicle::Van, van_kmh),
+    ] {
+        travel = check.take(key, travel.with_speed(vehicle, kmh))?;
+    }
+    Some(travel)
+}
+
+fn read_key(raw: RawKey) -> Result<Key, String> {
+    let RawKey { name, hash, role, places, driver } = raw;
+    let hash = KeyHash::from_hex(&hash).ok_or("hash: must be the 64 hexadecimal digits of a SHA-256")?;
+    let only_places = !places.is_empty();
+    let grant = match (role.as_str(), driver) {
+        ("admin", None) => Grant::Admin,
+        ("dispatcher", None) => Grant::Dispatcher,
+        ("merchant", None) if only_places => Grant::Merchant(places),
+        ("merchant", _) => return Err("places: a merchant needs at least one place id, and no driver".into()),
+        ("driver", Some(driver)) => Grant::Driver(driver),
+        ("driver", None) => return Err("driver: a driver needs its driver id".into()),
+        ("admin" | "dispatcher", Some(_)) => return Err("driver: only a driver has one".into()),
+        _ => return Err(format!("role: must be admin, dispatcher, merchant or driver, not `{role}`")),
+    };
+    if only_places && !matches!(grant, Grant::Merchant(_)) {
+        return Err("places: only a merchant has them".into());
+    }
+    Ok(Key { hash, grant, name })
+}
+
+fn read_markets(check: &mut Problems, raw: Vec<RawMarket>, rules: &Table) -> Vec<MarketConfig> {
+    check.that("markets", (1..=MAX_MARKETS).contains(&raw.len()), "must be 1 to 256 markets");
+    let mut markets: Vec<MarketConfig> = Vec::new();
+    for (i, market) in raw.into_iter().enumerate() {
+        let key = format!("markets[{i}]");
+        let RawMarket { id, cells, polygon, rules: own } = market;
+        let area = match (cells, polygon) {
+            (None, None) => Some(Area::Everywhere),
+            (Some(cells), None) => check.take(&format!("{key}.cells"), Area::of_cells(&cells)),
+            (None, Some(polygon)) => check.take(&format!("{key}.polygon"), Area::of_polygon(&polygon)),
+            (Some(_), Some(_)) => check.take(&key, Err("has cells and a polygon; one of them is its area")),
+        };
+        let mut table = rules.clone();
+        let where_set = if own.is_empty() { "rules".to_owned() } else { format!("{key}.rules") };
+        merge(&mut table, own);
+        let rules = read_rules(check, &where_set, &id, table);
+        check.that(&format!("{key}.id"), markets.iter().all(|other| other.id != id), "stands twice");
+        let second = area == Some(Area::Everywhere) && markets.iter().any(|other| other.area == Area::Everywhere);
+        check.that(&key, !second, "has no area, and neither has another market");
+        if let (Some(area), Some(rules)) = (area, rules) {
+            markets.push(MarketConfig { id, area, rules });
+        }
+    }
+    markets
+}
+
+fn read_rules(check: &mut Problems, key: &str, market: &MarketId, mut table: Table) -> Option<EngineConfig> {
+    if table.insert("market".into(), Value::String(market.to_string())).is_some() {
+        check.that(&format!("{key}.market"), false, "is the id of the market; leave it out");
+        return None;
+    }
+    let rules: EngineConfig = serde_path_to_error::deserialize(Value::Table(table))
+        .map_err(|error| check.0.push(format!("{key}.{}: {}", error.path(), error.inner().to_string().trim())))
+        .ok()?;
+    // The engine also knows which score terms there are.
+    match check_rules(&rules) {
+        Ok(()) => Some(rules),
+        Err(error) => {
+            check.all(key, error);
+            None
+        }
+    }
+}

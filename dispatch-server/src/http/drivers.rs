@@ -1,0 +1,196 @@
+//! Drivers and their positions.
+
+use super::extract::{Json, JsonOrNothing, PathId, Query, read};
+use super::problem::Problem;
+use super::{json, ok, page_size};
+use crate::State;
+use crate::auth::Caller;
+use crate::runner::{Error, FixResult, Page, World};
+use crate::wire::{
+    self, DriverPosition, DriverReply, DriversQuery, DriversReply, NearDriver, NearestQuery, NearestReply,
+    PositionItem, PositionOutcome, PositionReply, PositionsReply, RateDriver, RegisterDriver, ReportPosition,
+    ReportPositions, StartShift,
+};
+use axum::extract::{Request, State as Extract};
+use axum::http::StatusCode;
+use axum::response::Response;
+use dispatch_core::{Action, Driver, DriverId, Meters, Refusal};
+
+fn view(world: &World, caller: &Caller, id: &DriverId) -> Result<DriverReply, Error> {
+    let (market, driver) = world.driver(caller, id)?;
+    Ok(DriverReply::new(market, driver, world.fleet().last_fix(id)))
+}
+
+pub(super) async fn register(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<DriverId>,
+    Json(body): Json<RegisterDriver>,
+) -> Result<Response, Problem> {
+    let (market, spec) = body.into_core(id.clone());
+    let done = move |world: &mut World| {
+        let new = world.register(&caller, market, spec)?;
+        Ok((new, view(world, &caller, &id)?))
+    };
+    let (new, driver) = state.ask(done).await?;
+    Ok(json(if new { StatusCode::CREATED } else { StatusCode::OK }, wire::body(&driver)))
+}
+
+pub(super) async fn get(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<DriverId>,
+) -> Result<Response, Problem> {
+    Ok(ok(&state.ask(move |world| view(world, &caller, &id)).await?))
+}
+
+pub(super) async fn list(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    Query(query): Query<DriversQuery>,
+) -> Result<Response, Problem> {
+    let limit = page_size(query.limit, state.config().limits.page)?;
+    let after = query.cursor.map(|cursor| (cursor.market, cursor.id));
+    let filter = move |driver: &Driver| query.shift.is_none_or(|shift| shift == driver.shift.into());
+    let page = Page { market: query.market, after, limit, filter };
+    let list = move |world: &mut World| {
+        let (drivers, next_cursor) = world.drivers(&caller, &page)?;
+        let view =
+            |(market, driver): (_, &Driver)| DriverReply::new(market, driver, world.fleet().last_fix(&driver.spec.id));
+        Ok(DriversReply { drivers: drivers.into_iter().map(view).collect(), next_cursor })
+    };
+    Ok(ok(&state.ask(list).await?))
+}
+
+async fn command(state: State, caller: Caller, id: DriverId, action: Action) -> Result<Response, Problem> {
+    let done = move |world: &mut World| {
+        world.driver_command(&caller, &id, action)?;
+        view(world, &caller, &id)
+    };
+    Ok(ok(&state.ask(done).await?))
+}
+
+pub(super) async fn start_shift(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<DriverId>,
+    JsonOrNothing(body): JsonOrNothing<StartShift>,
+) -> Result<Response, Problem> {
+    let action = Action::StartShift { driver: id.clone(), until: body.until() };
+    command(state, caller, id, action).await
+}
+
+pub(super) async fn end_shift(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<DriverId>,
+) -> Result<Response, Problem> {
+    let action = Action::EndShift { driver: id.clone() };
+    command(state, caller, id, action).await
+}
+
+pub(super) async fn pause(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<DriverId>,
+) -> Result<Response, Problem> {
+    let action = Action::PauseDriver { driver: id.clone() };
+    command(state, caller, id, action).await
+}
+
+pub(super) async fn resume(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<DriverId>,
+) -> Result<Response, Problem> {
+    let action = Action::ResumeDriver { driver: id.clone() };
+    command(state, caller, id, action).await
+}
+
+pub(super) async fn rate(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<DriverId>,
+    Json(body): Json<RateDriver>,
+) -> Result<Response, Problem> {
+    let action = Action::RateDriver { driver: id.clone(), rating: body.rating };
+    command(state, caller, id, action).await
+}
+
+pub(super) async fn report(
+    Extract(state): Extract<State>,
+    PathId(id): PathId<DriverId>,
+    Json(body): Json<ReportPosition>,
+) -> Result<Response, Problem> {
+    let (position, at) = body.into_core();
+    let outcome: PositionOutcome = state.handle().report(&id, position, at)?.into();
+    match outcome {
+        PositionOutcome::TooOld => {
+            Err(Problem::position("too_old", "at", "the position is older than the server takes"))
+        }
+        PositionOutcome::FromFuture => {
+            Err(Problem::position("from_future", "at", "the position is too far ahead of the server's time"))
+        }
+        PositionOutcome::TooFast => {
+            Err(Problem::position("too_fast", "lat", "the driver cannot have come here since its last position"))
+        }
+        PositionOutcome::RateLimited => Err(Problem::rate_limited()),
+        outcome => Ok(ok(&PositionReply { outcome })),
+    }
+}
+
+pub(super) async fn report_batch(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    let limits = state.config().limits;
+    let body: ReportPositions = wire::parse(&read(request, &state, limits.batch_bytes).await?)?;
+    let count = body.positions.len();
+    if count > limits.batch_fixes {
+        let detail = format!("must be at most {}, not {count}", limits.batch_fixes);
+        return Err(Problem::invalid("positions", detail));
+    }
+    let results = body.positions.into_iter().map(|item| {
+        let (driver, position, at) = match DriverPosition::read(item) {
+            Ok(item) => item,
+            Err(detail) => return PositionItem { outcome: PositionOutcome::Invalid, detail: Some(detail) },
+        };
+        let covered = caller.grant.covers_driver(&driver);
+        let reported = if covered { state.handle().report(&driver, position, at) } else { Err(unknown(driver)) };
+        PositionItem {
+            outcome: reported.map_or(PositionOutcome::UnknownDriver, |result: FixResult| result.into()),
+            detail: None,
+        }
+    });
+    Ok(ok(&PositionsReply { results: results.collect() }))
+}
+
+fn unknown(driver: DriverId) -> Error {
+    Refusal::UnknownDriver { driver }.into()
+}
+
+/// How far drivers are searched where a request does not say.
+const DEFAULT_RADIUS: Meters = Meters::from_km(5);
+
+pub(super) async fn nearest(
+    Extract(state): Extract<State>,
+    Query(query): Query<NearestQuery>,
+) -> Result<Response, Problem> {
+    let limit = page_size(query.limit.or(Some(20)), state.config().limits.page)?;
+    let at = query.position();
+    let radius = query.radius_m.map_or(DEFAULT_RADIUS, |radius| radius.0);
+    // The runner only says which market it is; the search is not its work.
+    let market = query.market;
+    let find = move |world: &mut World| {
+        let market = match &market {
+            Some(market) => world.market(market)?,
+            None => world.market_at(at)?,
+        };
+        Ok((market.sightings().clone(), world.searchable_since(market)))
+    };
+    let (sightings, since) = state.ask(find).await?;
+    let near = state.handle().nearest(&sightings, at, radius, limit, since);
+    let drivers = near.into_iter().map(|(id, distance)| NearDriver { id, distance_m: distance.get() });
+    Ok(ok(&NearestReply { drivers: drivers.collect() }))
+}

@@ -1,0 +1,133 @@
+//! What handlers take from a request; whatever is wrong with it is a problem that names the field.
+
+use super::problem::Problem;
+use crate::State;
+use crate::auth::Caller;
+use crate::runner::Error;
+use crate::wire::{self, OrderReply, Question};
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::str::FromStr;
+
+impl FromRequestParts<State> for Caller {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned().expect("the guard of every route with a caller leaves one"))
+    }
+}
+
+/// The `{id}` of the path.
+pub(crate) struct PathId<T>(pub(crate) T);
+
+impl<T: FromStr<Err: Display>> FromRequestParts<State> for PathId<T> {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
+        let params = RawPathParams::from_request_parts(parts, state).await;
+        let params = params.map_err(|error| Problem::invalid("id", error.to_string()))?;
+        let id = params.iter().find(|(name, _)| *name == "id").map_or("", |(_, id)| id);
+        id.parse().map(Self).map_err(|error: T::Err| Problem::invalid("id", error.to_string()))
+    }
+}
+
+/// The query.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: Question> FromRequestParts<State> for Query<T> {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Problem> {
+        Ok(Self(wire::parse_query(parts.uri.query().unwrap_or_default())?))
+    }
+}
+
+/// The JSON of the body.
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: Question> FromRequest<State> for Json<T> {
+    type Rejection = Problem;
+    async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
+        let limit = state.config().limits.body_bytes;
+        Ok(Self(wire::parse(&read(request, state, limit).await?)?))
+    }
+}
+
+/// The JSON of the body, or the default for an empty one.
+pub(crate) struct JsonOrNothing<T>(pub(crate) T);
+
+impl<T: Question + Default> FromRequest<State> for JsonOrNothing<T> {
+    type Rejection = Problem;
+    async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
+        let limit = state.config().limits.body_bytes;
+        let json = is_json(request.headers());
+        let body = to_bytes_in_time(request, state, limit).await?;
+        match (body.is_empty(), json) {
+            (true, _) => Ok(Self(T::default())),
+            (false, true) => Ok(Self(wire::parse(&body)?)),
+            (false, false) => Err(Problem::media_type()),
+        }
+    }
+}
+
+/// Reads a JSON body of at most `limit` bytes.
+pub(crate) async fn read(request: Request, state: &State, limit: usize) -> Result<Vec<u8>, Problem> {
+    if !is_json(request.headers()) {
+        return Err(Problem::media_type());
+    }
+    to_bytes_in_time(request, state, limit).await
+}
+
+async fn to_bytes_in_time(request: Request, state: &State, limit: usize) -> Result<Vec<u8>, Problem> {
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > limit as u64) {
+        return Err(Problem::too_large(limit));
+    }
+    // One byte more, to tell a body that is too large from one that broke off.
+    let read = to_bytes(request.into_body(), limit + 1);
+    let body = tokio::time::timeout(state.patience(), read).await.map_err(|_| Problem::slow())?;
+    match body {
+        Ok(body) if body.len() <= limit => Ok(body.into()),
+        Ok(_) => Err(Problem::too_large(limit)),
+        Err(error) if is_length_error(&error) => Err(Problem::too_large(limit)),
+        Err(_) => Err(Problem::broken_body()),
+    }
+}
+
+fn is_length_error(error: &axum::Error) -> bool {
+    error.to_string().contains("length limit")
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// The version of an order that a change expects: the `If-Match` of the request.
+pub(crate) struct IfMatch(Option<String>);
+
+impl FromRequestParts<State> for IfMatch {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Problem> {
+        let lines = parts.headers.get_all(header::IF_MATCH).iter();
+        let lines: Result<Vec<&str>, _> = lines.map(axum::http::HeaderValue::to_str).collect();
+        let lines = lines.map_err(|_| Problem::invalid("If-Match", "must be ETags"))?;
+        Ok(Self((!lines.is_empty()).then(|| lines.join(","))))
+    }
+}
+
+impl IfMatch {
+    /// Refuses an order at another version.
+    pub(crate) fn check(&self, order: &OrderReply) -> Result<(), Error> {
+        let Some(expected) = &self.0 else { return Ok(()) };
+        let version = wire::version(order);
+        let matches = |tag: &str| tag == "*" || tag == etag(&version);
+        if expected.split(',').map(str::trim).any(matches) { Ok(()) } else { Err(Error::Changed { version }) }
+    }
+}
+
+/// A version as an `ETag`.
+pub(crate) fn etag(version: &str) -> String {
+    format!("\"{version}\"")
+}

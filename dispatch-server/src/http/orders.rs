@@ -1,0 +1,210 @@
+//! Orders.
+
+use super::extract::{IfMatch, Json, PathId, Query, etag};
+use super::problem::Problem;
+use super::{json, ok, page_size};
+use crate::State;
+use crate::auth::{Caller, Role};
+use crate::runner::{Error, Page, World};
+use crate::wire::{
+    self, AssignOrder, CancelOrder, EtaBody, EtaReply, ExplanationReply, FailOrder, KitchenProgress, OrderReply,
+    OrdersQuery, OrdersReply, Progress, ReadyTime, SubmitOrder,
+};
+use axum::extract::State as Extract;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use dispatch_core::{Action, Order, OrderId, Role as CoreRole};
+
+fn view(world: &World, caller: &Caller, id: &OrderId) -> Result<OrderReply, Error> {
+    let (market, order) = world.order(caller, id)?;
+    Ok(OrderReply::new(market, order))
+}
+
+/// An order with its version.
+fn versioned(status: StatusCode, order: &OrderReply) -> Response {
+    let mut response = json(status, wire::body(order));
+    response.headers_mut().insert(header::ETAG, tag(order));
+    response
+}
+
+fn tag(order: &OrderReply) -> HeaderValue {
+    HeaderValue::try_from(etag(&wire::version(order))).expect("a version consists of digits")
+}
+
+pub(super) async fn submit(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    Json(body): Json<SubmitOrder>,
+) -> Result<Response, Problem> {
+    let (market, spec) = body.into_core();
+    let id = spec.id.clone();
+    let done = move |world: &mut World| {
+        let new = world.submit(&caller, market.as_ref(), spec)?;
+        Ok((new, view(world, &caller, &id)?))
+    };
+    let (new, order) = state.ask(done).await?;
+    Ok(versioned(if new { StatusCode::CREATED } else { StatusCode::OK }, &order))
+}
+
+pub(super) async fn list(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    Query(query): Query<OrdersQuery>,
+) -> Result<Response, Problem> {
+    let limit = page_size(query.limit, state.config().limits.page)?;
+    let after = query.cursor.map(|cursor| (cursor.market, cursor.id));
+    let page = Page { market: query.market, after, limit, filter: query.status.map(Into::into) };
+    let list = move |world: &mut World| {
+        let (orders, next_cursor) = world.orders(&caller, &page)?;
+        let orders = orders.into_iter().map(|(market, order)| OrderReply::new(market, order)).collect();
+        Ok(OrdersReply { orders, next_cursor })
+    };
+    Ok(ok(&state.ask(list).await?))
+}
+
+pub(super) async fn get(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<OrderId>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let order = state.ask(move |world| view(world, &caller, &id)).await?;
+    let tag = tag(&order);
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().any(|known| *known == tag);
+    if known {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+    }
+    Ok(versioned(StatusCode::OK, &order))
+}
+
+pub(super) async fn eta(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<OrderId>,
+) -> Result<Response, Problem> {
+    let eta = move |world: &mut World| {
+        let eta = world.eta(&caller, &id)?.map(EtaBody::from);
+        Ok(EtaReply { order: id, eta })
+    };
+    Ok(ok(&state.ask(eta).await?))
+}
+
+pub(super) async fn explanation(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<OrderId>,
+) -> Result<Response, Problem> {
+    let explained = state.ask(move |world| world.explain(&caller, &id)).await?;
+    Ok(ok(&ExplanationReply::from(explained)))
+}
+
+/// An order that somebody wants changed.
+struct Change {
+    state: State,
+    caller: Caller,
+    id: OrderId,
+    expected: IfMatch,
+    role: Option<CoreRole>,
+}
+
+impl Change {
+    /// Makes the change if the order is at the expected version.
+    async fn make(
+        self,
+        action: impl FnOnce(&Order) -> Result<Action, Error> + Send + 'static,
+    ) -> Result<Response, Problem> {
+        let Self { state, caller, id, expected, role } = self;
+        let done = move |world: &mut World| {
+            let check = |market: &_, order: &_| expected.check(&OrderReply::new(market, order));
+            let (market, order) = world.order_command(&caller, &id, role, check, action)?;
+            Ok(OrderReply::new(market, order))
+        };
+        Ok(versioned(StatusCode::OK, &state.ask(done).await?))
+    }
+}
+
+pub(super) async fn kitchen(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<OrderId>,
+    expected: IfMatch,
+    Json(body): Json<KitchenProgress>,
+) -> Result<Response, Problem> {
+    let action = body.action(id.clone());
+    Change { state, caller, id, expected, role: None }.make(|_| Ok(action)).await
+}
+
+pub(super) async fn ready_time(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<OrderId>,
+    expected: IfMatch,
+    Json(body): Json<ReadyTime>,
+) -> Result<Response, Problem> {
+    let action = Action::SetReadyTime { order: id.clone(), ready_at: body.at() };
+    Change { state, caller, id, expected, role: None }.make(|_| Ok(action)).await
+}
+
+pub(super) async fn cancel(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<OrderId>,
+    expected: IfMatch,
+    Json(body): Json<CancelOrder>,
+) -> Result<Response, Problem> {
+    let role = body.role();
+    if role.is_some() && !matches!(caller.grant.role(), Role::Admin | Role::Dispatcher) {
+        return Err(Problem::invalid("on_behalf_of", "only an admin or a dispatcher acts for somebody else"));
+    }
+    let action = Action::CancelOrder { order: id.clone(), reason: body.reason };
+    Change { state, caller, id, expected, role }.make(|_| Ok(action)).await
+}
+
+pub(super) async fn fail(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<OrderId>,
+    expected: IfMatch,
+    Json(body): Json<FailOrder>,
+) -> Result<Response, Problem> {
+    let action = Action::FailOrder { order: id.clone(), reason: body.reason };
+    Change { state, caller, id, expected, role: None }.make(|_| Ok(action)).await
+}
+
+pub(super) async fn progress(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<OrderId>,
+    expected: IfMatch,
+    Json(body): Json<Progress>,
+) -> Result<Response, Problem> {
+    let step = body.step();
+    let who = body.driver.or_else(|| caller.grant.driver().cloned());
+    let order = id.clone();
+    let action = move |known: &Order| {
+        let driver = who.or_else(|| known.status.driver().cloned()).ok_or(Error::WhichDriver)?;
+        Ok(Action::Progress { order, driver, step })
+    };
+    Change { state, caller, id, expected, role: None }.make(action).await
+}
+
+pub(super) async fn assign(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<OrderId>,
+    expected: IfMatch,
+    Json(body): Json<AssignOrder>,
+) -> Result<Response, Problem> {
+    let action = Action::Assign { order: id.clone(), driver: body.driver };
+    Change { state, caller, id, expected, role: None }.make(|_| Ok(action)).await
+}
+
+pub(super) async fn take_back(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<OrderId>,
+    expected: IfMatch,
+) -> Result<Response, Problem> {
+    let action = Action::TakeBack { order: id.clone() };
+    Change { state, caller, id, expected, role: None }.make(|_| Ok(action)).await
+}

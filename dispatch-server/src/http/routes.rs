@@ -1,0 +1,369 @@
+//! The table of routes: what each is, who may use it, and what it takes and gives. The router, the guards and the contract
+//! are all made from it.
+
+use super::{docs, drivers, markets, offers, orders};
+use crate::State;
+use crate::auth::Role;
+use crate::wire;
+use axum::routing::{MethodRouter, get, post, put};
+use std::borrow::Cow;
+use utoipa::ToSchema;
+use utoipa::openapi::path::HttpMethod;
+use utoipa::openapi::schema::Schema;
+use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Type};
+
+/// One route.
+pub(crate) struct Route {
+    pub(crate) method: HttpMethod,
+    pub(crate) path: &'static str,
+    /// Names the operation in the contract.
+    pub(crate) id: &'static str,
+    pub(crate) summary: &'static str,
+    pub(crate) access: Access,
+    pub(crate) query: &'static [Param],
+    pub(crate) body: Body,
+    pub(crate) reply: Reply,
+    /// Whether the state can refuse it.
+    pub(crate) conflicts: bool,
+    pub(crate) mount: fn() -> MethodRouter<State>,
+}
+
+/// Who may use a route.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everybody, without a key.
+    Public,
+    /// These roles, and of what is theirs where that is all they may see.
+    Roles(&'static [Role], Own),
+}
+
+/// What of a route belongs to somebody: foreign looks like absent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// Nothing does.
+    Nothing,
+    /// The driver in the path; the guard sees to it.
+    Driver,
+    /// The order in the path, or those of the list; finding it in the world sees to it.
+    Order,
+    /// The offer in the path, likewise.
+    Offer,
+    /// Each item of the body, likewise.
+    Items,
+}
+
+/// A parameter of the query.
+pub(crate) struct Param {
+    pub(crate) name: &'static str,
+    pub(crate) required: bool,
+    pub(crate) about: &'static str,
+    pub(crate) schema: fn() -> RefOr<Schema>,
+}
+
+/// What a route takes in its body.
+pub(crate) enum Body {
+    None,
+    /// May be left out.
+    Optional(Shape),
+    Json(Shape),
+}
+
+/// What a route answers when all is well.
+pub(crate) enum Reply {
+    Json(Shape),
+    /// 201 where something new came to be, else 200.
+    Created(Shape),
+    /// An order with its `ETag`; a change of it honours `If-Match`.
+    Order,
+    /// A new order, or a known one, with its `ETag`.
+    CreatedOrder,
+    /// Not part of the contract's JSON.
+    Text(&'static str),
+}
+
+/// A type of the wire format, for the contract.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) name: fn() -> Cow<'static, str>,
+    pub(crate) schema: fn() -> RefOr<Schema>,
+    pub(crate) inner: fn(&mut Vec<(String, RefOr<Schema>)>),
+}
+
+pub(crate) const fn shape<T: ToSchema>() -> Shape {
+    Shape { name: T::name, schema: T::schema, inner: T::schemas }
+}
+
+use Role::{Admin, Dispatcher, Driver, Merchant};
+
+const STAFF: Access = Access::Roles(&[Admin, Dispatcher], Own::Nothing);
+const ANY_KEY: Access = Access::Roles(&[Admin, Dispatcher, Merchant, Driver], Own::Nothing);
+const OWN_DRIVER: Access = Access::Roles(&[Admin, Dispatcher, Driver], Own::Driver);
+const OWN_OFFER: Access = Access::Roles(&[Admin, Dispatcher, Driver], Own::Offer);
+const SEES_ORDER: Access = Access::Roles(&[Admin, Dispatcher, Merchant, Driver], Own::Order);
+const ORDER_SOURCE: Access = Access::Roles(&[Admin, Dispatcher, Merchant], Own::Order);
+const ORDER_DRIVER: Access = Access::Roles(&[Admin, Dispatcher, Driver], Own::Order);
+
+const fn route(
+    method: HttpMethod,
+    path: &'static str,
+    id: &'static str,
+    access: Access,
+    mount: fn() -> MethodRouter<State>,
+) -> Route {
+    Route {
+        method,
+        path,
+        id,
+        summary: "",
+        access,
+        query: &[],
+        body: Body::None,
+        reply: Reply::Text("text/plain"),
+        conflicts: false,
+        mount,
+    }
+}
+
+impl Route {
+    const fn about(self, summary: &'static str) -> Self {
+        Self { summary, ..self }
+    }
+
+    const fn query(self, query: &'static [Param]) -> Self {
+        Self { query, ..self }
+    }
+
+    const fn takes(mut self, shape: Shape) -> Self {
+        self.body = Body::Json(shape);
+        self
+    }
+
+    const fn may_take(mut self, shape: Shape) -> Self {
+        self.body = Body::Optional(shape);
+        self
+    }
+
+    const fn gives(mut self, reply: Reply) -> Self {
+        self.reply = reply;
+        self
+    }
+
+    const fn conflicts(self) -> Self {
+        Self { conflicts: true, ..self }
+    }
+
+    /// Whether it changes an order and honours `If-Match`.
+    pub(crate) fn is_conditional(&self) -> bool {
+        matches!(self.reply, Reply::Order) && self.method != Get
+    }
+}
+
+fn id_schema() -> RefOr<Schema> {
+    Ref::from_schema_name("Id").into()
+}
+
+fn number(least: f64, most: f64) -> RefOr<Schema> {
+    ObjectBuilder::new().schema_type(Type::Number).minimum(Some(least)).maximum(Some(most)).into()
+}
+
+const MARKET: Param = Param { name: "market", required: false, about: "Only this market.", schema: id_schema };
+const CURSOR: Param = Param {
+    name: "cursor",
+    required: false,
+    about: "The next_cursor of the page before.",
+    schema: || ObjectBuilder::new().schema_type(Type::String).into(),
+};
+const LIMIT: Param = Param {
+    name: "limit",
+    required: false,
+    about: "How many entries at most.",
+    schema: || ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(500)).into(),
+};
+
+const DRIVERS_QUERY: &[Param] = &[
+    MARKET,
+    Param {
+        name: "shift",
+        required: false,
+        about: "Only drivers whose shift is this.",
+        schema: || Ref::from_schema_name("ShiftName").into(),
+    },
+    CURSOR,
+    LIMIT,
+];
+const ORDERS_QUERY: &[Param] = &[
+    MARKET,
+    Param {
+        name: "status",
+        required: false,
+        about: "Only orders the customer is shown as this.",
+        schema: || Ref::from_schema_name("StatusName").into(),
+    },
+    CURSOR,
+    LIMIT,
+];
+const NEAREST_QUERY: &[Param] = &[
+    Param { name: "lat", required: true, about: "Latitude in degrees.", schema: || number(-90.0, 90.0) },
+    Param { name: "lng", required: true, about: "Longitude in degrees.", schema: || number(-180.0, 180.0) },
+    MARKET,
+    Param {
+        name: "radius_m",
+        required: false,
+        about: "How far to search; 5000 if absent.",
+        schema: || number(0.0, wire::MAX_RADIUS_M),
+    },
+    LIMIT,
+];
+
+use HttpMethod::{Get, Post, Put};
+
+const DRIVER: Reply = Reply::Json(shape::<wire::DriverReply>());
+const OFFER: Reply = Reply::Json(shape::<wire::OfferReply>());
+
+/// Every route of the server.
+pub(crate) static ROUTES: &[Route] = &[
+    // Drivers.
+    route(Put, "/v1/drivers/{id}", "registerDriver", STAFF, || put(drivers::register))
+        .about("Make a driver known, or change what is known of it")
+        .takes(shape::<wire::RegisterDriver>())
+        .gives(Reply::Created(shape::<wire::DriverReply>()))
+        .conflicts(),
+    route(Get, "/v1/drivers", "listDrivers", STAFF, || get(drivers::list))
+        .about("List drivers")
+        .query(DRIVERS_QUERY)
+        .gives(Reply::Json(shape::<wire::DriversReply>())),
+    route(Get, "/v1/drivers/nearest", "nearestDrivers", STAFF, || get(drivers::nearest))
+        .about("Find the nearest drivers who could get an order")
+        .query(NEAREST_QUERY)
+        .gives(Reply::Json(shape::<wire::NearestReply>())),
+    route(Get, "/v1/drivers/{id}", "getDriver", OWN_DRIVER, || get(drivers::get))
+        .about("Show a driver, its orders and its route")
+        .gives(DRIVER),
+    route(Post, "/v1/drivers/{id}/shift/start", "startShift", OWN_DRIVER, || post(drivers::start_shift))
+        .about("Begin to work")
+        .may_take(shape::<wire::StartShift>())
+        .gives(DRIVER)
+        .conflicts(),
+    route(Post, "/v1/drivers/{id}/shift/end", "endShift", OWN_DRIVER, || post(drivers::end_shift))
+        .about("Stop working; orders not picked up go back, those on board are still to be delivered")
+        .gives(DRIVER)
+        .conflicts(),
+    route(Post, "/v1/drivers/{id}/shift/pause", "pauseShift", OWN_DRIVER, || post(drivers::pause))
+        .about("Get no new orders for now")
+        .gives(DRIVER)
+        .conflicts(),
+    route(Post, "/v1/drivers/{id}/shift/resume", "resumeShift", OWN_DRIVER, || post(drivers::resume))
+        .about("Get orders again")
+        .gives(DRIVER)
+        .conflicts(),
+    route(Put, "/v1/drivers/{id}/rating", "rateDriver", STAFF, || put(drivers::rate))
+        .about("Set a driver's rating")
+        .takes(shape::<wire::RateDriver>())
+        .gives(DRIVER),
+    route(Get, "/v1/drivers/{id}/offer", "getDriverOffer", OWN_DRIVER, || get(offers::of_driver))
+        .about("Show the offer a driver has to answer")
+        .gives(Reply::Json(shape::<wire::DriverOfferReply>())),
+    // Positions.
+    route(Post, "/v1/drivers/{id}/position", "reportPosition", OWN_DRIVER, || post(drivers::report))
+        .about("Report where a driver is")
+        .takes(shape::<wire::ReportPosition>())
+        .gives(Reply::Json(shape::<wire::PositionReply>())),
+    route(Post, "/v1/positions", "reportPositions", Access::Roles(&[Admin, Dispatcher, Driver], Own::Items), || {
+        post(drivers::report_batch)
+    })
+    .about("Report where many drivers are, with a result for each")
+    .takes(shape::<wire::ReportPositions>())
+    .gives(Reply::Json(shape::<wire::PositionsReply>())),
+    // Orders.
+    route(Post, "/v1/orders", "submitOrder", ORDER_SOURCE, || post(orders::submit))
+        .about("Hand an order over; the same order again is harmless")
+        .takes(shape::<wire::SubmitOrder>())
+        .gives(Reply::CreatedOrder)
+        .conflicts(),
+    route(Get, "/v1/orders", "listOrders", SEES_ORDER, || get(orders::list))
+        .about("List orders")
+        .query(ORDERS_QUERY)
+        .gives(Reply::Json(shape::<wire::OrdersReply>())),
+    route(Get, "/v1/orders/{id}", "getOrder", SEES_ORDER, || get(orders::get))
+        .about("Show an order")
+        .gives(Reply::Order),
+    route(Post, "/v1/orders/{id}/kitchen", "kitchenProgress", ORDER_SOURCE, || post(orders::kitchen))
+        .about("Say how far the kitchen got")
+        .takes(shape::<wire::KitchenProgress>())
+        .gives(Reply::Order)
+        .conflicts(),
+    route(Put, "/v1/orders/{id}/ready-time", "setReadyTime", ORDER_SOURCE, || put(orders::ready_time))
+        .about("Say when the order will be ready")
+        .takes(shape::<wire::ReadyTime>())
+        .gives(Reply::Order)
+        .conflicts(),
+    route(Post, "/v1/orders/{id}/cancel", "cancelOrder", ORDER_SOURCE, || post(orders::cancel))
+        .about("Call an order off before it is picked up")
+        .takes(shape::<wire::CancelOrder>())
+        .gives(Reply::Order)
+        .conflicts(),
+    route(Post, "/v1/orders/{id}/fail", "failOrder", SEES_ORDER, || post(orders::fail))
+        .about("Give an order up, also after it was picked up")
+        .takes(shape::<wire::FailOrder>())
+        .gives(Reply::Order)
+        .conflicts(),
+    route(Post, "/v1/orders/{id}/progress", "progressOrder", ORDER_DRIVER, || post(orders::progress))
+        .about("Say how far the driver got: arrived, picked up, departed, delivered")
+        .takes(shape::<wire::Progress>())
+        .gives(Reply::Order)
+        .conflicts(),
+    route(Post, "/v1/orders/{id}/assign", "assignOrder", STAFF, || post(orders::assign))
+        .about("Give an order to a driver by hand, taking it from another")
+        .takes(shape::<wire::AssignOrder>())
+        .gives(Reply::Order)
+        .conflicts(),
+    route(Post, "/v1/orders/{id}/take-back", "takeBackOrder", STAFF, || post(orders::take_back))
+        .about("Take an order that is not picked up from its driver")
+        .gives(Reply::Order)
+        .conflicts(),
+    route(Get, "/v1/orders/{id}/eta", "getEta", SEES_ORDER, || get(orders::eta))
+        .about("Say when an order arrives")
+        .gives(Reply::Json(shape::<wire::EtaReply>())),
+    route(Get, "/v1/orders/{id}/explanation", "explainOrder", STAFF, || get(orders::explanation))
+        .about("Say why an order has the driver it has, or none")
+        .gives(Reply::Json(shape::<wire::ExplanationReply>())),
+    // Offers.
+    route(Get, "/v1/offers/{id}", "getOffer", OWN_OFFER, || get(offers::get)).about("Show an offer").gives(OFFER),
+    route(Post, "/v1/offers/{id}/accept", "acceptOffer", OWN_OFFER, || post(offers::accept))
+        .about("Take an offer")
+        .gives(OFFER)
+        .conflicts(),
+    route(Post, "/v1/offers/{id}/decline", "declineOffer", OWN_OFFER, || post(offers::decline))
+        .about("Turn an offer down")
+        .gives(OFFER)
+        .conflicts(),
+    // The server.
+    route(Get, "/v1/markets", "listMarkets", ANY_KEY, || get(markets::list))
+        .about("List the markets")
+        .gives(Reply::Json(shape::<wire::MarketsReply>())),
+    route(Get, "/v1/markets/{id}", "getMarket", ANY_KEY, || get(markets::get))
+        .about("Show a market")
+        .gives(Reply::Json(shape::<wire::MarketReply>())),
+    route(Get, "/v1/stats", "getStats", STAFF, || get(markets::stats))
+        .about("Count drivers, orders and positions")
+        .query(&[MARKET])
+        .gives(Reply::Json(shape::<wire::StatsReply>())),
+    route(Get, "/health/live", "getLive", Access::Public, || get(markets::live))
+        .about("Whether the process answers")
+        .gives(Reply::Json(shape::<wire::HealthReply>())),
+    route(Get, "/health/ready", "getReady", Access::Public, || get(markets::ready))
+        .about("Whether the server can decide")
+        .gives(Reply::Json(shape::<wire::HealthReply>())),
+    route(Get, "/openapi.json", "getOpenApi", Access::Public, || get(docs::openapi))
+        .about("This contract")
+        .gives(Reply::Text("application/json")),
+    route(Get, "/docs", "getDocs", Access::Public, || get(docs::redirect))
+        .about("Leads to the page that shows this contract")
+        .gives(Reply::Text("text/html")),
+    route(Get, "/docs/", "getDocsPage", Access::Public, || get(docs::index))
+        .about("A page that shows this contract and tries it out")
+        .gives(Reply::Text("text/html")),
+    route(Get, "/docs/{file}", "getDocsFile", Access::Public, || get(docs::file))
+        .about("A part of that page")
+        .gives(Reply::Text("text/html")),
+];

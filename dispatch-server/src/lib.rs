@@ -1,0 +1,133 @@
+//! The dispatch engine behind a network API: drivers report, orders come in, offers go out, and every decision can be
+//! explained. The binary `dispatch-server` is this library and a command line.
+//!
+//! # Inside another application
+//!
+//! [`State::start`] opens the markets and starts the thread that owns their engines; [`router`] is an [`axum::Router`] that
+//! nests below any prefix.
+//!
+//! ```
+//! use dispatch_server::{ServerConfig, State, router};
+//!
+//! let state = State::start(ServerConfig::default())?;
+//! let app: axum::Router = axum::Router::new().nest("/dispatch", router(state));
+//! # Ok::<(), dispatch_server::StartError>(())
+//! ```
+//!
+//! Without API keys everybody is admin, so the server then answers its own machine only. It can tell where a request comes
+//! from if the application is served with connect information, as [`serve`] does; without, the host application has to see to
+//! it.
+//!
+//! # How it works
+//!
+//! One thread, the runner, owns the engines and reads the clock. Handlers put what they want into its bounded queue and wait for
+//! the answer; a full queue is a clear 503. Positions do not pass through it: they go straight to the index, from any thread.
+//! All state is in memory.
+//!
+//! An order's version (its `ETag`) is a hash of what the API shows of it. So it changes with anything a client can see and
+//! with nothing else, and needs no counter.
+
+mod area;
+mod auth;
+mod config;
+mod http;
+mod runner;
+mod wire;
+
+pub use auth::{KeyHash, Role, new_key};
+pub use config::{ConfigError, DOCUMENTED_DEFAULTS, MAX_MARKETS, ServerConfig, Sources};
+pub use http::{openapi_json, router};
+pub use runner::{Clock, ManualClock};
+
+use parking_lot::Mutex;
+use runner::{Handle, Runner};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// A running server without its network: markets, positions and the thread that owns the engines. Cheap to clone.
+#[derive(Clone)]
+pub struct State(Arc<Shared>);
+
+struct Shared {
+    config: ServerConfig,
+    handle: Handle,
+    runner: Mutex<Option<Runner>>,
+}
+
+/// A server that could not start.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("the server cannot start: {0}")]
+pub struct StartError(String);
+
+impl State {
+    /// Opens the markets of a configuration, on the clock of this machine.
+    pub fn start(config: ServerConfig) -> Result<Self, StartError> {
+        Self::start_with_clock(config, Clock::real())
+    }
+
+    /// The same on another clock.
+    pub fn start_with_clock(config: ServerConfig, clock: Clock) -> Result<Self, StartError> {
+        let (handle, runner) = Runner::start(&config, clock).map_err(|error| StartError(error.to_string()))?;
+        Ok(Self(Arc::new(Shared { config, handle, runner: Mutex::new(Some(runner)) })))
+    }
+
+    /// Answers what is queued and stops deciding; requests after that are answered 503.
+    pub async fn stop(&self) {
+        let state = self.clone();
+        let stopped = tokio::task::spawn_blocking(move || {
+            state.handle().stop();
+            if let Some(runner) = state.0.runner.lock().take() {
+                runner.join();
+            }
+        });
+        // Cancelled only if the whole runtime ends meanwhile.
+        let _ = stopped.await;
+    }
+
+    fn config(&self) -> &ServerConfig {
+        &self.0.config
+    }
+
+    fn handle(&self) -> &Handle {
+        &self.0.handle
+    }
+
+    /// How long a request may take to arrive, and to be answered.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(self.config().limits.request_seconds)
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("config", self.config()).finish_non_exhaustive()
+    }
+}
+
+/// Serves until `shutdown` is done, then finishes the requests under way (for `limits.drain_seconds` at most), answers what is
+/// queued, and stops.
+pub async fn serve(
+    state: State,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let app = router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let (begun, begins) = tokio::sync::oneshot::channel::<()>();
+    let shutdown = async move {
+        shutdown.await;
+        drop(begun);
+    };
+    let patience = Duration::from_secs(state.config().limits.drain_seconds);
+    let impatient = async move {
+        let _ = begins.await;
+        tokio::time::sleep(patience).await;
+    };
+    let served = tokio::select! {
+        served = axum::serve(listener, app).with_graceful_shutdown(shutdown) => served,
+        () = impatient => Ok(()),
+    };
+    state.stop().await;
+    served
+}

@@ -1,0 +1,178 @@
+//! The positions of all drivers: reported and searched from any thread, without the runner.
+
+use super::Error;
+use dispatch_core::{
+    DriverId, Fix, FixRules, MarketId, Meters, Millis, Position, PositionIndex, Positions, Refusal, Reported, Slot,
+    Timestamp,
+};
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// What became of a reported position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FixResult {
+    /// The index judged it.
+    Judged(Reported),
+    /// The driver reports more often than it may.
+    RateLimited,
+}
+
+/// The positions of one market.
+pub(crate) struct Sightings {
+    market: MarketId,
+    index: PositionIndex,
+    reported: AtomicU64,
+    moved: AtomicU64,
+}
+
+impl Sightings {
+    pub(super) fn snapshot(&self, into: &mut Positions) {
+        self.index.snapshot(into);
+    }
+
+    /// How many fixes were reported so far, and how many of them moved their driver.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.reported.load(Ordering::Relaxed), self.moved.load(Ordering::Relaxed))
+    }
+}
+
+/// Where a driver reports to.
+struct Post {
+    sightings: Arc<Sightings>,
+    slot: Slot,
+    seen: Mutex<Seen>,
+    /// When the last believed fix was measured, in milliseconds: read inside searches, where no lock may be taken.
+    heard_at: AtomicI64,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    last: Option<Fix>,
+    /// Milliseconds of allowance left; a report takes [`PER_FIX`].
+    allowance: Millis,
+    counted_at: Timestamp,
+}
+
+/// A driver reports once a second,
+const PER_FIX: Millis = Millis::from_secs(1);
+/// and up to five times at once.
+const BURST: Millis = Millis::from_secs(5);
+
+/// All drivers by id, each with the market it is registered in.
+#[derive(Default)]
+pub(crate) struct Fleet {
+    posts: RwLock<BTreeMap<DriverId, Arc<Post>>>,
+}
+
+impl Fleet {
+    pub(super) fn sightings(market: MarketId, rules: FixRules) -> Result<Arc<Sightings>, Error> {
+        let index = PositionIndex::new(rules).map_err(Refusal::Config)?;
+        Ok(Arc::new(Sightings { market, index, reported: AtomicU64::new(0), moved: AtomicU64::new(0) }))
+    }
+
+    /// Registers a driver in a market, moving it there if it was in another.
+    pub(super) fn register(&self, driver: &DriverId, sightings: &Arc<Sightings>) -> Result<(), Error> {
+        let mut posts = self.posts.write();
+        if let Some(post) = posts.get(driver) {
+            if post.sightings.market == sightings.market {
+                return Ok(());
+            }
+            post.sightings.index.set_available(post.slot, false);
+        }
+        let full = |full: dispatch_core::IndexFull| Refusal::Full { what: "drivers", limit: full.max_drivers };
+        let slot = sightings.index.slot(driver).map_err(full)?;
+        sightings.index.set_available(slot, false);
+        let seen = Seen { last: None, allowance: BURST, counted_at: Timestamp::MIN };
+        let post =
+            Post { sightings: sightings.clone(), slot, seen: Mutex::new(seen), heard_at: AtomicI64::new(i64::MIN) };
+        posts.insert(driver.clone(), Arc::new(post));
+        Ok(())
+    }
+
+    /// The market a driver is registered in.
+    pub(crate) fn market(&self, driver: &DriverId) -> Option<MarketId> {
+        Some(self.posts.read().get(driver)?.sightings.market.clone())
+    }
+
+    /// The last believed fix of a driver.
+    pub(crate) fn last_fix(&self, driver: &DriverId) -> Option<Fix> {
+        let post = self.posts.read().get(driver).cloned()?;
+        post.seen.lock().last
+    }
+
+    pub(super) fn set_available(&self, driver: &DriverId, available: bool) {
+        if let Some(post) = self.posts.read().get(driver) {
+            post.sightings.index.set_available(post.slot, available);
+        }
+    }
+
+    /// Takes in a position; without a time it was measured now.
+    pub(crate) fn report(
+        &self,
+        driver: &DriverId,
+        position: Position,
+        at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<FixResult, Error> {
+        let post = self.posts.read().get(driver).cloned();
+        let post = post.ok_or_else(|| Refusal::UnknownDriver { driver: driver.clone() })?;
+        post.sightings.reported.fetch_add(1, Ordering::Relaxed);
+        let mut seen = post.seen.lock();
+        if !seen.allows(now) {
+            return Ok(FixResult::RateLimited);
+        }
+        let fix = Fix { position, at: at.unwrap_or(now) };
+        let judged = post.sightings.index.report(post.slot, fix, now);
+        if judged == Reported::Moved {
+            seen.last = Some(fix);
+            post.heard_at.store(fix.at.as_millis(), Ordering::Relaxed);
+            post.sightings.moved.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(FixResult::Judged(judged))
+    }
+
+    /// The nearest drivers of a market who could get an order and were heard of since `since`, nearest first.
+    pub(crate) fn nearest(
+        &self,
+        sightings: &Sightings,
+        at: Position,
+        radius: Meters,
+        limit: usize,
+        since: Timestamp,
+    ) -> Vec<(DriverId, Meters)> {
+        let posts = self.posts.read();
+        let heard = |post: &Arc<Post>| post.heard_at.load(Ordering::Relaxed) >= since.as_millis();
+        sightings.index.nearest(at, radius, limit, |driver| posts.get(driver).is_some_and(heard))
+    }
+}
+
+impl Seen {
+    /// Whether one more report is allowed now, and counts it.
+    fn allows(&mut self, now: Timestamp) -> bool {
+        let earned = (now - self.counted_at).max(Millis::ZERO);
+        self.allowance = (self.allowance + earned).min(BURST);
+        self.counted_at = self.counted_at.max(now);
+        let allowed = self.allowance >= PER_FIX;
+        if allowed {
+            self.allowance = self.allowance - PER_FIX;
+        }
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_at_once_then_one_a_second() {
+        let start = Timestamp::from_millis(1_000_000);
+        let mut seen = Seen { last: None, allowance: BURST, counted_at: Timestamp::MIN };
+        assert_eq!((0..7).filter(|_| seen.allows(start)).count(), 5);
+        let later = start + Millis::from_secs(2);
+        assert_eq!((0..7).filter(|_| seen.allows(later)).count(), 2);
+        assert!(!seen.allows(start), "an earlier time earns nothing");
+    }
+}

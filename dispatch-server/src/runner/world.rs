@@ -1,0 +1,389 @@
+//! The markets and what callers do with them. Everything here happens on the runner's thread.
+
+use super::Error;
+use super::fleet::{Fleet, Sightings};
+use crate::area::Area;
+use crate::auth::{Caller, Grant};
+use crate::config::{MarketConfig, ServerConfig};
+use dispatch_core::{
+    Action, Command, Driver, DriverId, DriverSpec, Engine, Eta, Event, EventKind, Explanation, MarketId, Millis, Offer,
+    OfferId, Order, OrderId, OrderSpec, Position, Positions, PublicStatus, Refusal, Role, State, Timestamp, TravelTime,
+};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// One market: its engine and its positions.
+pub(crate) struct Market {
+    id: MarketId,
+    area: Area,
+    engine: Engine,
+    sightings: Arc<Sightings>,
+    /// What the last window saw; kept for its memory.
+    positions: Positions,
+}
+
+impl Market {
+    pub(crate) fn id(&self) -> &MarketId {
+        &self.id
+    }
+
+    pub(crate) fn area(&self) -> &Area {
+        &self.area
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        self.engine.state()
+    }
+
+    pub(crate) fn sightings(&self) -> &Arc<Sightings> {
+        &self.sightings
+    }
+
+    fn pass_time(&mut self, now: Timestamp, fleet: &Fleet) {
+        if self.engine.next_deadline().is_some_and(|at| at <= now) {
+            self.sightings.snapshot(&mut self.positions);
+            let events = self.engine.advance(now, &self.positions);
+            self.note(&events, fleet);
+        }
+    }
+
+    fn handle(&mut self, now: Timestamp, command: Command, fleet: &Fleet) -> Result<(), Refusal> {
+        let events = self.engine.handle(now, command)?;
+        self.note(&events, fleet);
+        Ok(())
+    }
+
+    /// Searches find who could get an order; whether a driver can changes with these events alone.
+    fn note(&self, events: &[Event], fleet: &Fleet) {
+        for event in events {
+            if let EventKind::ShiftStarted { driver, .. }
+            | EventKind::ShiftEnding { driver }
+            | EventKind::ShiftEnded { driver }
+            | EventKind::DriverPaused { driver }
+            | EventKind::DriverResumed { driver }
+            | EventKind::DriverSilent { driver }
+            | EventKind::DriverHeard { driver } = &event.kind
+            {
+                let able = self.state().drivers.get(driver).is_some_and(|driver| {
+                    matches!(driver.shift, dispatch_core::Shift::On { .. }) && !driver.paused && !driver.silent
+                });
+                fleet.set_available(driver, able);
+            }
+        }
+    }
+}
+
+/// Which orders or drivers a list shows, and from where.
+pub(crate) struct Page<S> {
+    pub(crate) market: Option<MarketId>,
+    pub(crate) after: Option<(MarketId, String)>,
+    pub(crate) limit: usize,
+    pub(crate) filter: S,
+}
+
+/// One page of a list, and the cursor of the next.
+pub(crate) type Listed<'a, T> = (Vec<(&'a Market, &'a T)>, Option<String>);
+
+/// A list stops after looking at this many entries, found or not, so that no list holds up the decisions.
+const MAX_SCANNED: usize = 10_000;
+
+/// All markets of the server.
+pub(crate) struct World {
+    markets: Vec<Market>,
+    fleet: Arc<Fleet>,
+    now: Timestamp,
+}
+
+impl World {
+    pub(super) fn new(config: &ServerConfig, fleet: Arc<Fleet>, now: Timestamp) -> Result<Self, Error> {
+        let travel: Arc<dyn TravelTime> = Arc::new(config.travel.clone());
+        let open = |market: &MarketConfig| {
+            let MarketConfig { id, area, rules } = market;
+            let (engine, _) = Engine::with_terms(rules.clone(), travel.clone(), Vec::new()).map_err(Refusal::Config)?;
+            let sightings = Fleet::sightings(id.clone(), config.fixes)?;
+            Ok(Market { id: id.clone(), area: area.clone(), engine, sightings, positions: Positions::default() })
+        };
+        let markets = config.markets.iter().map(open).collect::<Result<_, Error>>()?;
+        Ok(Self { markets, fleet, now })
+    }
+
+    /// Does what is due in every market.
+    pub(super) fn pass_time(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        for market in &mut self.markets {
+            market.pass_time(self.now, &self.fleet);
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        self.markets.iter().filter_map(|market| market.engine.next_deadline()).min()
+    }
+
+    /// The server's time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    pub(crate) fn markets(&self) -> &[Market] {
+        &self.markets
+    }
+
+    pub(crate) fn market(&self, id: &MarketId) -> Result<&Market, Error> {
+        self.markets.iter().find(|market| market.id == *id).ok_or_else(|| Error::UnknownMarket(id.clone()))
+    }
+
+    /// The market a pickup is in: the first whose area holds it, else the one without an area.
+    pub(crate) fn market_at(&self, position: Position) -> Result<&Market, Error> {
+        let here = |market: &&Market| market.area != Area::Everywhere && market.area.contains(position);
+        let default = |market: &&Market| market.area == Area::Everywhere;
+        self.markets.iter().find(here).or_else(|| self.markets.iter().find(default)).ok_or(Error::OutsideMarkets)
+    }
+
+    fn market_mut(&mut self, id: &MarketId) -> &mut Market {
+        self.markets.iter_mut().find(|market| market.id == *id).expect("markets stay, and this one was found before")
+    }
+
+    fn command(&mut self, market: &MarketId, caller: &Caller, action: Action) -> Result<(), Error> {
+        self.command_as(market, caller, None, action)
+    }
+
+    /// Gives a command, on behalf of another role where the caller may say so.
+    fn command_as(
+        &mut self,
+        market: &MarketId,
+        caller: &Caller,
+        role: Option<Role>,
+        action: Action,
+    ) -> Result<(), Error> {
+        let (now, fleet) = (self.now, self.fleet.clone());
+        let mut actor = caller.actor();
+        actor.role = role.unwrap_or(actor.role);
+        Ok(self.market_mut(market).handle(now, Command { actor, action }, &fleet)?)
+    }
+
+    // Drivers.
+
+    /// A driver that this caller may see.
+    pub(crate) fn driver(&self, caller: &Caller, id: &DriverId) -> Result<(&Market, &Driver), Error> {
+        let unknown = || Refusal::UnknownDriver { driver: id.clone() };
+        let market = self.fleet.market(id).filter(|_| caller.grant.covers_driver(id)).ok_or_else(unknown)?;
+        let market = self.market(&market)?;
+        Ok((market, market.state().drivers.get(id).ok_or_else(unknown)?))
+    }
+
+    /// Makes a driver known in a market (where it is already, if none is named), or changes what is known of it.
+    pub(crate) fn register(
+        &mut self,
+        caller: &Caller,
+        market: Option<MarketId>,
+        spec: DriverSpec,
+    ) -> Result<bool, Error> {
+        let id = spec.id.clone();
+        let home = self.fleet.market(&id);
+        let market = match market.or_else(|| home.clone()) {
+            Some(market) => self.market(&market)?.id.clone(),
+            None => self.only_market()?.id.clone(),
+        };
+        let mut rating = None;
+        if let Some(home) = home.as_ref().filter(|home| **home != market) {
+            let driver = self.market(home)?.state().drivers.get(&id);
+            if driver.is_some_and(Driver::is_on_shift) {
+                return Err(Error::OnShiftElsewhere { driver: id, market: home.clone() });
+            }
+            rating = driver.map(|driver| driver.rating);
+        }
+        let before = self.market(&market)?.state().drivers.contains_key(&id);
+        self.command(&market, caller, Action::RegisterDriver(spec))?;
+        if let Some(rating) = rating {
+            self.command(&market, caller, Action::RateDriver { driver: id.clone(), rating })?;
+        }
+        let sightings = self.market(&market)?.sightings.clone();
+        self.fleet.register(&id, &sightings)?;
+        Ok(!before)
+    }
+
+    /// The market of a server that has one, or the one without an area.
+    fn only_market(&self) -> Result<&Market, Error> {
+        match &self.markets[..] {
+            [market] => Ok(market),
+            several => several.iter().find(|market| market.area == Area::Everywhere).ok_or(Error::WhichMarket),
+        }
+    }
+
+    /// Does something to a driver that this caller may act for.
+    pub(crate) fn driver_command(&mut self, caller: &Caller, id: &DriverId, action: Action) -> Result<(), Error> {
+        let market = self.driver(caller, id)?.0.id.clone();
+        self.command(&market, caller, action)
+    }
+
+    /// The drivers a caller may see, by market and id, and where the next page begins.
+    pub(crate) fn drivers<'a>(
+        &'a self,
+        caller: &Caller,
+        page: &Page<impl Fn(&Driver) -> bool>,
+    ) -> Result<Listed<'a, Driver>, Error> {
+        let entries = |market: &'a Market, after: Bound<String>| {
+            let after = after.map(|id| DriverId::new(id).expect("a cursor holds an id"));
+            market.state().drivers.range((after, Bound::Unbounded)).map(|(id, driver)| (id.as_str(), driver))
+        };
+        self.list(page, entries, |market, driver| {
+            let id = &driver.spec.id;
+            caller.grant.covers_driver(id)
+                && self.fleet.market(id).as_ref() == Some(&market.id)
+                && (page.filter)(driver)
+        })
+    }
+
+    // Orders.
+
+    /// The order of this id and its market, whoever asks.
+    fn find(&self, id: &OrderId) -> Option<(&Market, &Order)> {
+        self.markets.iter().find_map(|market| Some((market, market.state().orders.get(id)?)))
+    }
+
+    /// An order that this caller may see.
+    pub(crate) fn order(&self, caller: &Caller, id: &OrderId) -> Result<(&Market, &Order), Error> {
+        let found = self.find(id).filter(|(market, order)| caller.grant.covers_order(order, market.state()));
+        found.ok_or_else(|| Refusal::UnknownOrder { order: id.clone() }.into())
+    }
+
+    /// Takes an order in; false where it was known with the same content.
+    pub(crate) fn submit(
+        &mut self,
+        caller: &Caller,
+        market: Option<&MarketId>,
+        spec: OrderSpec,
+    ) -> Result<bool, Error> {
+        if let Grant::Merchant(places) = &caller.grant
+            && !spec.pickup.id.as_ref().is_some_and(|place| places.contains(place))
+        {
+            return Err(Error::NotYourPlace);
+        }
+        let known = self.find(&spec.id).map(|(market, _)| market.id.clone());
+        let new = known.is_none();
+        let market = match (known, market) {
+            (Some(known), _) => known,
+            (None, Some(market)) => self.market(market)?.id.clone(),
+            (None, None) => self.market_at(spec.pickup.position)?.id.clone(),
+        };
+        if new && !self.market(&market)?.area.contains(spec.pickup.position) {
+            return Err(Error::OutsideMarkets);
+        }
+        self.command(&market, caller, Action::SubmitOrder(spec))?;
+        Ok(new)
+    }
+
+    /// Does something to an order that this caller may act on, if `check` finds it as it was expected. Shows the order as it
+    /// is then, which a driver who gave it up could not look up any more.
+    pub(crate) fn order_command(
+        &mut self,
+        caller: &Caller,
+        id: &OrderId,
+        role: Option<Role>,
+        check: impl FnOnce(&Market, &Order) -> Result<(), Error>,
+        action: impl FnOnce(&Order) -> Result<Action, Error>,
+    ) -> Result<(&Market, &Order), Error> {
+        let (market, order) = self.order(caller, id)?;
+        check(market, order)?;
+        let (market, action) = (market.id.clone(), action(order)?);
+        self.command_as(&market, caller, role, action)?;
+        let market = self.market(&market)?;
+        Ok((market, &market.state().orders[id]))
+    }
+
+    /// When an order arrives; absent for one that has ended.
+    pub(crate) fn eta(&self, caller: &Caller, id: &OrderId) -> Result<Option<Eta>, Error> {
+        let (market, order) = self.order(caller, id)?;
+        Ok(market.engine.eta(&order.spec.id, self.now))
+    }
+
+    /// Why an order has the driver it has, or none.
+    pub(crate) fn explain(&self, caller: &Caller, id: &OrderId) -> Result<Explanation, Error> {
+        let (market, order) = self.order(caller, id)?;
+        Ok(market.engine.explain(&order.spec.id).expect("an order that was found can be explained"))
+    }
+
+    /// The orders a caller may see, by market and id, and where the next page begins.
+    pub(crate) fn orders<'a>(
+        &'a self,
+        caller: &Caller,
+        page: &Page<Option<PublicStatus>>,
+    ) -> Result<Listed<'a, Order>, Error> {
+        let entries = |market: &'a Market, after: Bound<String>| {
+            let after = after.map(|id| OrderId::new(id).expect("a cursor holds an id"));
+            market.state().orders.range((after, Bound::Unbounded)).map(|(id, order)| (id.as_str(), order))
+        };
+        self.list(page, entries, |market, order| {
+            page.filter.is_none_or(|status| order.public_status() == status)
+                && caller.grant.covers_order(order, market.state())
+        })
+    }
+
+    /// One page of a list that goes through the markets one after the other.
+    fn list<'a, T: 'a, S, I: Iterator<Item = (&'a str, &'a T)>>(
+        &'a self,
+        page: &Page<S>,
+        entries: impl Fn(&'a Market, Bound<String>) -> I,
+        shows: impl Fn(&'a Market, &'a T) -> bool,
+    ) -> Result<Listed<'a, T>, Error> {
+        let first = match &page.after {
+            Some((market, _)) => self.markets.iter().position(|known| known.id == *market).ok_or(Error::Cursor)?,
+            None => 0,
+        };
+        if let Some(market) = &page.market {
+            self.market(market)?;
+        }
+        let (mut found, mut scanned) = (Vec::new(), 0);
+        for (number, market) in self.markets.iter().enumerate().skip(first) {
+            if page.market.as_ref().is_some_and(|only| *only != market.id) {
+                continue;
+            }
+            let after = page.after.as_ref().filter(|_| number == first);
+            let from = after.map_or(Bound::Unbounded, |(_, id)| Bound::Excluded(id.clone()));
+            for (id, entry) in entries(market, from) {
+                scanned += 1;
+                if shows(market, entry) {
+                    found.push((market, entry));
+                }
+                if found.len() >= page.limit || scanned >= MAX_SCANNED {
+                    return Ok((found, Some(format!("{}~{id}", market.id))));
+                }
+            }
+        }
+        Ok((found, None))
+    }
+
+    // Offers.
+
+    /// An offer that this caller may see.
+    pub(crate) fn offer(&self, caller: &Caller, market: &MarketId, id: OfferId) -> Result<(&Market, &Offer), Error> {
+        let market = self.markets.iter().find(|known| known.id == *market);
+        let offer = market.and_then(|market| Some((market, market.state().offers.get(id)?)));
+        let offer = offer.filter(|(_, offer)| caller.grant.covers_driver(&offer.driver));
+        offer.ok_or_else(|| Refusal::UnknownOffer { offer: id }.into())
+    }
+
+    /// Answers an offer for the driver it was made to.
+    pub(crate) fn answer(
+        &mut self,
+        caller: &Caller,
+        market: &MarketId,
+        offer: OfferId,
+        accept: bool,
+    ) -> Result<(), Error> {
+        let driver = self.offer(caller, market, offer)?.1.driver.clone();
+        let action =
+            if accept { Action::AcceptOffer { offer, driver } } else { Action::DeclineOffer { offer, driver } };
+        self.command(market, caller, action)
+    }
+
+    /// Since when a driver must have been heard of to be found near a place of this market.
+    pub(crate) fn searchable_since(&self, market: &Market) -> Timestamp {
+        let searchable_for: Millis = market.state().config.positions.searchable_for;
+        self.now - searchable_for
+    }
+
+    pub(crate) fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+}

@@ -1,0 +1,417 @@
+//! Drivers and their positions.
+
+use super::{Cursor, Id, Lat, Lng, OfferName, Time, degrees, position};
+use crate::runner::{FixResult, Market};
+use dispatch_core::{
+    Driver, DriverId, DriverSpec, Fix, MarketId, Meters, OrderId, Position, Rating, Reported, Shift, Skill, Stop,
+    StopKind, Timestamp, Units, Vehicle,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use utoipa::ToSchema;
+
+/// What a driver moves with; decides the speed.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum VehicleName {
+    Bicycle,
+    Motorcycle,
+    Car,
+    Van,
+}
+
+/// What is known of a driver beside its position and its shift.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RegisterDriver {
+    /// Where it works; where it worked before, or the default market, if absent.
+    #[schema(value_type = Option<Id>)]
+    market: Option<MarketId>,
+    /// `car` if absent.
+    vehicle: Option<VehicleName>,
+    /// How many units it carries at once; 1 if absent.
+    #[schema(value_type = Option<u16>, minimum = 1)]
+    capacity: Option<Units>,
+    /// What it can do beyond the ordinary, at most 16.
+    #[serde(default)]
+    #[schema(value_type = Vec<Id>, max_items = 16)]
+    skills: BTreeSet<Skill>,
+}
+
+impl RegisterDriver {
+    pub(crate) fn into_core(self, id: DriverId) -> (Option<MarketId>, DriverSpec) {
+        let vehicle = match self.vehicle {
+            Some(VehicleName::Bicycle) => Vehicle::Bicycle,
+            Some(VehicleName::Motorcycle) => Vehicle::Motorcycle,
+            Some(VehicleName::Car) | None => Vehicle::Car,
+            Some(VehicleName::Van) => Vehicle::Van,
+        };
+        let capacity = self.capacity.unwrap_or(Units::MIN);
+        (self.market, DriverSpec { id, vehicle, capacity, skills: self.skills })
+    }
+}
+
+/// The beginning of a shift.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StartShift {
+    /// When it is planned to end: no pickup is planned after it.
+    until: Option<Time>,
+}
+
+impl StartShift {
+    pub(crate) fn until(&self) -> Option<Timestamp> {
+        self.until.map(Time::get)
+    }
+}
+
+/// A driver's rating.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RateDriver {
+    /// The new average, 0 to 5 stars.
+    #[schema(value_type = f64, minimum = 0, maximum = 5)]
+    pub(crate) rating: Rating,
+}
+
+/// Where a driver is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "devices send more than is kept; it is checked all the same")]
+pub(crate) struct ReportPosition {
+    lat: Lat,
+    lng: Lng,
+    /// When it was measured; now, if absent. At most 5 minutes ago and 60 seconds ahead.
+    at: Option<Time>,
+    /// How exact it is.
+    #[schema(minimum = 0)]
+    accuracy_m: Option<NonNegative>,
+    #[schema(minimum = 0)]
+    speed_mps: Option<NonNegative>,
+    /// Clockwise from north.
+    heading_deg: Option<f64>,
+    altitude_m: Option<f64>,
+    /// Of the device, 0 to 100.
+    #[schema(minimum = 0, maximum = 100)]
+    battery_percent: Option<u8>,
+    /// How the device is connected.
+    network: Option<String>,
+}
+
+/// A number that is not negative.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(try_from = "f64")]
+#[schema(value_type = f64, minimum = 0)]
+pub(crate) struct NonNegative(#[expect(dead_code, reason = "checked, not kept")] f64);
+
+impl TryFrom<f64> for NonNegative {
+    type Error = String;
+    fn try_from(number: f64) -> Result<Self, String> {
+        let holds = number.is_finite() && number >= 0.0;
+        if holds { Ok(Self(number)) } else { Err(format!("must be a number, zero or more, not {number}")) }
+    }
+}
+
+impl ReportPosition {
+    pub(crate) fn into_core(self) -> (Position, Option<Timestamp>) {
+        (position(self.lat, self.lng), self.at.map(Time::get))
+    }
+}
+
+/// Positions of several drivers.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReportPositions {
+    /// Each is judged by itself; one that does not do leaves the others alone. At most 1,000.
+    #[schema(value_type = Vec<DriverPosition>, max_items = 1000)]
+    pub(crate) positions: Vec<serde_json::Value>,
+}
+
+/// Where one driver is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "devices send more than is kept; it is checked all the same")]
+pub(crate) struct DriverPosition {
+    #[schema(value_type = Id)]
+    driver: DriverId,
+    lat: Lat,
+    lng: Lng,
+    /// When it was measured; now, if absent.
+    at: Option<Time>,
+    accuracy_m: Option<NonNegative>,
+    speed_mps: Option<NonNegative>,
+    heading_deg: Option<f64>,
+    altitude_m: Option<f64>,
+    #[schema(minimum = 0, maximum = 100)]
+    battery_percent: Option<u8>,
+    network: Option<String>,
+}
+
+impl DriverPosition {
+    /// Reads one item of a batch.
+    pub(crate) fn read(item: serde_json::Value) -> Result<(DriverId, Position, Option<Timestamp>), String> {
+        let item: Self = serde_path_to_error::deserialize(item).map_err(|error| error.to_string())?;
+        Ok((item.driver, position(item.lat, item.lng), item.at.map(Time::get)))
+    }
+}
+
+/// What became of a reported position. Only `moved` changes where the driver is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PositionOutcome {
+    /// It is where the driver is now.
+    Moved,
+    /// Ignored: not newer than what the driver reported before.
+    Stale,
+    /// Refused: older than the server takes.
+    TooOld,
+    /// Refused: too far ahead of the server's time.
+    FromFuture,
+    /// Refused: the driver cannot have come here since its last position.
+    TooFast,
+    /// Refused: the driver reports too often.
+    RateLimited,
+    /// Refused: there is no such driver.
+    UnknownDriver,
+    /// Refused: the item is not what it should be.
+    Invalid,
+}
+
+impl From<FixResult> for PositionOutcome {
+    fn from(result: FixResult) -> Self {
+        match result {
+            FixResult::Judged(Reported::Moved) => Self::Moved,
+            FixResult::Judged(Reported::Stale) => Self::Stale,
+            FixResult::Judged(Reported::TooOld) => Self::TooOld,
+            FixResult::Judged(Reported::FromFuture) => Self::FromFuture,
+            FixResult::Judged(Reported::TooFast) => Self::TooFast,
+            FixResult::RateLimited => Self::RateLimited,
+        }
+    }
+}
+
+/// What became of a reported position.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PositionReply {
+    pub(crate) outcome: PositionOutcome,
+}
+
+/// What became of each position of a batch, in its sequence.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PositionsReply {
+    pub(crate) results: Vec<PositionItem>,
+}
+
+/// What became of one position of a batch.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PositionItem {
+    pub(crate) outcome: PositionOutcome,
+    /// What is wrong with an `invalid` item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<String>,
+}
+
+/// Whether a driver works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ShiftName {
+    Off,
+    On,
+    /// Delivering what is on board, then off.
+    Ending,
+}
+
+impl From<Shift> for ShiftName {
+    fn from(shift: Shift) -> Self {
+        match shift {
+            Shift::Off => Self::Off,
+            Shift::On { .. } => Self::On,
+            Shift::Ending { .. } => Self::Ending,
+        }
+    }
+}
+
+/// A driver and its work.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DriverReply {
+    #[schema(value_type = Id)]
+    id: DriverId,
+    #[schema(value_type = Id)]
+    market: MarketId,
+    vehicle: VehicleName,
+    /// How many units it carries at once.
+    capacity: u16,
+    #[schema(value_type = Vec<Id>)]
+    skills: Vec<Skill>,
+    /// The average of its ratings, 0 to 5 stars.
+    rating: f64,
+    /// How much of its last 100 offers it accepted, 0 to 1.
+    acceptance: f64,
+    shift: ShiftName,
+    shift_since: Option<Time>,
+    shift_until: Option<Time>,
+    /// Whether it gets no new orders for now.
+    paused: bool,
+    /// Whether it has not been heard of for too long.
+    silent: bool,
+    /// The offer it has to answer.
+    offer: Option<String>,
+    /// The orders it is responsible for, in the sequence of their dropoffs.
+    #[schema(value_type = Vec<Id>)]
+    orders: Vec<OrderId>,
+    /// What it still has to do, as planned when its route last changed.
+    route: Vec<StopReply>,
+    /// Where it was last.
+    position: Option<PositionView>,
+}
+
+/// Where a driver was last.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PositionView {
+    lat: Lat,
+    lng: Lng,
+    at: Time,
+}
+
+impl From<Fix> for PositionView {
+    fn from(fix: Fix) -> Self {
+        let (lat, lng) = degrees(fix.position);
+        Self { lat, lng, at: fix.at.into() }
+    }
+}
+
+impl DriverReply {
+    pub(crate) fn new(market: &Market, driver: &Driver, last: Option<Fix>) -> Self {
+        let (since, until) = match driver.shift {
+            Shift::Off => (None, None),
+            Shift::On { since, until } => (Some(since), until),
+            Shift::Ending { since } => (Some(since), None),
+        };
+        Self {
+            id: driver.spec.id.clone(),
+            market: market.id().clone(),
+            vehicle: match driver.spec.vehicle {
+                Vehicle::Bicycle => VehicleName::Bicycle,
+                Vehicle::Motorcycle => VehicleName::Motorcycle,
+                Vehicle::Car => VehicleName::Car,
+                Vehicle::Van => VehicleName::Van,
+            },
+            capacity: driver.spec.capacity.get(),
+            skills: driver.spec.skills.iter().cloned().collect(),
+            rating: driver.rating.stars(),
+            acceptance: driver.acceptance.rate(),
+            shift: driver.shift.into(),
+            shift_since: since.map(Time::from),
+            shift_until: until.map(Time::from),
+            paused: driver.paused,
+            silent: driver.silent,
+            offer: driver.offer.map(|offer| OfferName::text(market.id(), offer)),
+            orders: driver.orders().cloned().collect(),
+            route: driver.stops.iter().map(StopReply::from).collect(),
+            position: last.map(PositionView::from),
+        }
+    }
+}
+
+/// What happens at a stop.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StopKindName {
+    Pickup,
+    Dropoff,
+}
+
+/// One stop of a route.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StopReply {
+    kind: StopKindName,
+    lat: Lat,
+    lng: Lng,
+    #[schema(value_type = Vec<Id>)]
+    orders: Vec<OrderId>,
+    /// When the driver is expected there.
+    arrive_at: Time,
+    /// When the orders are expected to change hands.
+    done_at: Time,
+    /// When the driver is expected to leave.
+    leave_at: Time,
+}
+
+impl From<&Stop> for StopReply {
+    fn from(stop: &Stop) -> Self {
+        let (lat, lng) = degrees(stop.position);
+        let kind = match stop.kind {
+            StopKind::Pickup => StopKindName::Pickup,
+            StopKind::Dropoff => StopKindName::Dropoff,
+        };
+        let (arrive_at, done_at, leave_at) = (stop.arrive_at.into(), stop.done_at.into(), stop.leave_at.into());
+        Self { kind, lat, lng, orders: stop.orders.clone(), arrive_at, done_at, leave_at }
+    }
+}
+
+/// Which drivers a list shows.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DriversQuery {
+    pub(crate) market: Option<MarketId>,
+    pub(crate) shift: Option<ShiftName>,
+    pub(crate) cursor: Option<Cursor>,
+    pub(crate) limit: Option<u32>,
+}
+
+/// One page of drivers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DriversReply {
+    pub(crate) drivers: Vec<DriverReply>,
+    /// Where the next page begins; absent after the last. A page may be empty and have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// Where to look for drivers.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NearestQuery {
+    lat: Lat,
+    lng: Lng,
+    pub(crate) market: Option<MarketId>,
+    pub(crate) radius_m: Option<Radius>,
+    pub(crate) limit: Option<u32>,
+}
+
+impl NearestQuery {
+    pub(crate) fn position(&self) -> Position {
+        position(self.lat, self.lng)
+    }
+}
+
+/// How far to search, in metres.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "f64")]
+pub(crate) struct Radius(pub(crate) Meters);
+
+/// How far drivers are searched at most, in metres.
+pub(crate) const MAX_RADIUS_M: f64 = 50_000.0;
+
+impl TryFrom<f64> for Radius {
+    type Error = String;
+    fn try_from(metres: f64) -> Result<Self, String> {
+        let radius = Meters::new(metres).ok().filter(|radius| radius.get() <= MAX_RADIUS_M);
+        radius.map(Self).ok_or_else(|| format!("must be 0 to {MAX_RADIUS_M} m, not {metres}"))
+    }
+}
+
+/// Drivers near a place, the nearest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NearestReply {
+    pub(crate) drivers: Vec<NearDriver>,
+}
+
+/// One driver near a place.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NearDriver {
+    #[schema(value_type = Id)]
+    pub(crate) id: DriverId,
+    /// As the crow flies.
+    pub(crate) distance_m: f64,
+}

@@ -1,0 +1,178 @@
+//! Markets, figures and health.
+
+use super::{Id, StatusName, Time};
+use crate::area::Area;
+use crate::runner::Market;
+use dispatch_core::{DispatchStatus, MarketId, Millis, Shift, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// What kind of area a market has.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AreaName {
+    /// Wherever no other market is.
+    Everywhere,
+    Cells,
+    Polygon,
+}
+
+/// A market.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MarketReply {
+    #[schema(value_type = Id)]
+    id: MarketId,
+    area: AreaName,
+    /// The version of its rules.
+    config_version: u32,
+    /// How often orders and drivers are matched.
+    window_seconds: f64,
+}
+
+impl MarketReply {
+    pub(crate) fn new(market: &Market) -> Self {
+        let state = market.state();
+        Self {
+            id: market.id().clone(),
+            area: match market.area() {
+                Area::Everywhere => AreaName::Everywhere,
+                Area::Cells(_) => AreaName::Cells,
+                Area::Polygon(_) => AreaName::Polygon,
+            },
+            config_version: state.config_version,
+            window_seconds: state.config.window.as_secs_f64(),
+        }
+    }
+}
+
+/// All markets.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MarketsReply {
+    pub(crate) markets: Vec<MarketReply>,
+}
+
+/// Which market's figures to show; all, if absent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StatsQuery {
+    pub(crate) market: Option<MarketId>,
+}
+
+/// Figures of each market.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StatsReply {
+    /// The server's time.
+    pub(crate) at: Time,
+    pub(crate) markets: Vec<MarketStats>,
+}
+
+/// Figures of one market. Orders are those in memory: ended ones leave it an hour after they ended.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MarketStats {
+    #[schema(value_type = Id)]
+    market: MarketId,
+    /// How many events the market has had.
+    events: u64,
+    drivers: DriverCounts,
+    orders: OrderCounts,
+    positions: PositionCounts,
+}
+
+/// How many drivers there are.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(crate) struct DriverCounts {
+    registered: usize,
+    on_shift: usize,
+    /// With at least one order.
+    busy: usize,
+    paused: usize,
+    silent: usize,
+}
+
+/// How many orders there are.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OrderCounts {
+    by_status: BTreeMap<StatusName, usize>,
+    /// Looking for a driver.
+    waiting: usize,
+    /// With an open offer.
+    offered: usize,
+    /// Without a driver for too long.
+    overdue: usize,
+    /// Half of the delivered ones took at most this long from placing.
+    median_delivery_seconds: Option<f64>,
+}
+
+/// How many positions were reported since the start.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PositionCounts {
+    reported: u64,
+    /// Those that moved their driver.
+    moved: u64,
+}
+
+impl MarketStats {
+    /// Counts what is in memory. Cost: linear in it, a few milliseconds for 100,000 orders.
+    pub(crate) fn new(market: &Market) -> Self {
+        let state = market.state();
+        let mut drivers = DriverCounts { registered: state.drivers.len(), ..DriverCounts::default() };
+        for driver in state.drivers.values() {
+            drivers.on_shift += usize::from(driver.shift != Shift::Off);
+            drivers.busy += usize::from(!driver.stops.is_empty());
+            drivers.paused += usize::from(driver.paused);
+            drivers.silent += usize::from(driver.silent);
+        }
+        let mut by_status: BTreeMap<StatusName, usize> = BTreeMap::new();
+        let (mut waiting, mut offered, mut overdue) = (0, 0, 0);
+        let mut took: Vec<Millis> = Vec::new();
+        for order in state.orders.values() {
+            *by_status.entry(order.public_status().into()).or_default() += 1;
+            waiting += usize::from(order.status == DispatchStatus::Waiting);
+            offered += usize::from(matches!(order.status, DispatchStatus::Offered { .. }));
+            overdue += usize::from(order.overdue);
+            if let (DispatchStatus::Delivered { .. }, Some(ended)) = (&order.status, order.times.ended) {
+                took.push(ended - order.times.placed);
+            }
+        }
+        took.sort_unstable();
+        let median_delivery_seconds = took.get(took.len() / 2).map(|median| median.as_secs_f64());
+        let (reported, moved) = market.sightings().counts();
+        Self {
+            market: market.id().clone(),
+            events: state.seq,
+            drivers,
+            orders: OrderCounts { by_status, waiting, offered, overdue, median_delivery_seconds },
+            positions: PositionCounts { reported, moved },
+        }
+    }
+}
+
+/// Whether the server lives or is ready.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HealthReply {
+    pub(crate) status: HealthName,
+    /// The server's time; shown where it is ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<Time>,
+}
+
+/// How the server is.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum HealthName {
+    /// The process answers.
+    Live,
+    /// It can decide.
+    Ready,
+}
+
+impl HealthReply {
+    pub(crate) fn live() -> Self {
+        Self { status: HealthName::Live, at: None }
+    }
+
+    pub(crate) fn ready(now: Timestamp) -> Self {
+        Self { status: HealthName::Ready, at: Some(now.into()) }
+    }
+}

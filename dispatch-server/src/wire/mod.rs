@@ -1,0 +1,152 @@
+//! The API's JSON: what requests say and what answers look like. Nothing else in the server knows it.
+//!
+//! Requests refuse unknown fields, and every value is checked while it is read, so that the error names its field.
+
+mod driver;
+mod market;
+mod offer;
+mod order;
+mod values;
+
+pub(crate) use driver::*;
+pub(crate) use market::*;
+pub(crate) use offer::*;
+pub(crate) use order::*;
+pub(crate) use values::*;
+
+use crate::auth::hex;
+pub(crate) use serde::Serialize as Answer;
+pub(crate) use serde::de::DeserializeOwned as Question;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+
+/// A value that does not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Invalid {
+    /// Which, as `pickup.lat`; absent where the text is no JSON at all.
+    pub(crate) field: Option<String>,
+    pub(crate) problem: String,
+}
+
+/// Reads a request's JSON.
+pub(crate) fn parse<T: Question>(body: &[u8]) -> Result<T, Invalid> {
+    // An array of its values is as good as an object to serde, but not to the contract.
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| *first != b'{') {
+        return Err(Invalid { field: Some("body".into()), problem: "must be a JSON object".into() });
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| invalid(&error))?;
+    json.end().map_err(|error| Invalid { field: None, problem: error.to_string() })?;
+    Ok(value)
+}
+
+fn invalid(error: &serde_path_to_error::Error<serde_json::Error>) -> Invalid {
+    let inner = error.inner();
+    let problem = inner.to_string();
+    if !inner.is_data() {
+        return Invalid { field: None, problem };
+    }
+    // The line and column say nothing that the field does not.
+    let problem = problem.rsplit_once(" at line ").map_or(problem.as_str(), |(problem, _)| problem).to_owned();
+    Invalid { field: Some(field(&error.path().to_string(), &problem)), problem }
+}
+
+/// Reads a request's query.
+pub(crate) fn parse_query<T: Question>(query: &str) -> Result<T, Invalid> {
+    let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+    serde_path_to_error::deserialize(pairs).map_err(|error| {
+        let problem = error.inner().to_string();
+        Invalid { field: Some(field(&error.path().to_string(), &problem)), problem }
+    })
+}
+
+/// The field that is wrong. A missing, unknown or repeated one is named by the message, its parent by the path.
+fn field(path: &str, problem: &str) -> String {
+    let about_a_name = ["missing field `", "unknown field `", "duplicate field `"];
+    let name = about_a_name.iter().find_map(|begin| problem.strip_prefix(begin)?.split('`').next());
+    match name {
+        Some(name) if path == "." || path == name => name.to_owned(),
+        Some(name) if path.ends_with(&format!(".{name}")) => path.to_owned(),
+        Some(name) => format!("{path}.{name}"),
+        None if path == "." => "body".to_owned(),
+        None => path.to_owned(),
+    }
+}
+
+/// The JSON of an answer.
+pub(crate) fn body(value: &impl Answer) -> Vec<u8> {
+    serde_json::to_vec(value).expect("answers have text keys and finite numbers")
+}
+
+/// The version of what an answer shows: a hash of its JSON, so it changes whenever the answer does, and only then.
+pub(crate) fn version(value: &impl Answer) -> String {
+    hex(&Sha256::digest(body(value))[..8])
+}
+
+/// What went wrong, as RFC 9457 has it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ProblemBody {
+    /// Always `about:blank`: the code tells.
+    pub(crate) r#type: &'static str,
+    /// The status in words.
+    pub(crate) title: &'static str,
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// What is wrong, for people.
+    pub(crate) detail: String,
+    /// What is wrong, for programs.
+    pub(crate) code: &'static str,
+    /// The field that is wrong, as `pickup.lat`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) field: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong<T: Question>(json: &str) -> (Option<String>, String) {
+        let Err(Invalid { field, problem }) = parse::<T>(json.as_bytes()) else { panic!("{json} was taken") };
+        (field, problem)
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        type Order = SubmitOrder;
+        let order = |pickup: &str| format!(r#"{{"id":"o","pickup":{pickup},"dropoff":{{"lat":1,"lng":2}}}}"#);
+        for (pickup, field) in [
+            (r#"{"lat":91,"lng":2}"#, "pickup.lat"),
+            (r#"{"lat":"1","lng":2}"#, "pickup.lat"),
+            (r#"{"lat":1}"#, "pickup.lng"),
+            (r#"{"lat":1,"lng":2,"x":3}"#, "pickup.x"),
+            (r#"{"lat":1,"lng":2,"lng":3}"#, "pickup.lng"),
+            (r#"{"lat":1,"lng":2,"id":"a b"}"#, "pickup.id"),
+        ] {
+            assert_eq!(wrong::<Order>(&order(pickup)).0.as_deref(), Some(field), "{pickup}");
+        }
+        assert_eq!(wrong::<Order>("{}").0.as_deref(), Some("id"));
+        assert_eq!(wrong::<Order>("{").0, None);
+        assert_eq!(wrong::<Order>("[]").0.as_deref(), Some("body"));
+        let deep = format!(r#"{{"positions":{}"#, "[".repeat(10_000));
+        assert!(wrong::<ReportPositions>(&deep).1.contains("recursion"));
+        assert_eq!(wrong::<StartShift>("[null]").0.as_deref(), Some("body"));
+    }
+
+    #[test]
+    fn queries_are_checked_like_bodies() {
+        let wrong = |query: &str| parse_query::<NearestQuery>(query).map(|_| ()).unwrap_err().field;
+        assert!(parse_query::<NearestQuery>("lat=52.5&lng=13.4&radius_m=100&limit=3").is_ok());
+        for (query, field) in [
+            ("lat=NaN&lng=1", "lat"),
+            ("lat=1&lng=x", "lng"),
+            ("lat=1", "lng"),
+            ("lat=1&lng=1&z=1", "z"),
+            ("lat=1&lat=2&lng=1", "lat"),
+            ("lat=1&lng=1&radius_m=-1", "radius_m"),
+        ] {
+            assert_eq!(wrong(query).as_deref(), Some(field), "{query}");
+        }
+    }
+}

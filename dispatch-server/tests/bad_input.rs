@@ -1,0 +1,169 @@
+//! Requests that are wrong: a 4xx that names the field or the state, and nothing changed.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod common;
+
+use common::{Server, order};
+use reqwest::Method;
+use serde_json::json;
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table")]
+async fn wrong_bodies_are_named_and_change_nothing() {
+    let server = Server::start().await;
+    server.put("/v1/drivers/ana", json!({})).await.ok();
+    server.post("/v1/orders", order("o")).await.ok();
+    let before = server.get("/v1/stats").await.ok().at("/markets/0/events").clone();
+    let place = r#"{"lat":1,"lng":2}"#;
+    let table: &[(Method, &str, String, &str)] = &[
+        (Method::POST, "/v1/orders", String::new(), "400 malformed_json -"),
+        (Method::POST, "/v1/orders", "{".into(), "400 malformed_json -"),
+        (Method::POST, "/v1/orders", "[".repeat(10_000), "422 invalid_value body"),
+        (Method::POST, "/v1/positions", format!("{{\"positions\":{}", "[".repeat(10_000)), "400 malformed_json -"),
+        (Method::POST, "/v1/orders", "{\"a\":".repeat(9_000), "422 invalid_value a"),
+        (Method::POST, "/v1/orders", "{} {}".into(), "422 invalid_value id"),
+        (Method::POST, "/v1/orders", "null".into(), "422 invalid_value body"),
+        (Method::POST, "/v1/orders", format!(r#"{{"id":"x","pickup":{place}}}"#), "422 invalid_value dropoff"),
+        (Method::POST, "/v1/orders", format!(r#"{{"id":"x","id":"y","pickup":{place}}}"#), "422 invalid_value id"),
+        (
+            Method::POST,
+            "/v1/orders",
+            format!(r#"{{"id":"a/b","pickup":{place},"dropoff":{place}}}"#),
+            "422 invalid_value id",
+        ),
+        (
+            Method::POST,
+            "/v1/orders",
+            format!(r#"{{"id":"x","pickup":{{"lat":NaN,"lng":1}},"dropoff":{place}}}"#),
+            "400 malformed_json -",
+        ),
+        (
+            Method::POST,
+            "/v1/orders",
+            format!(r#"{{"id":"x","pickup":{{"lat":1e999,"lng":1}},"dropoff":{place}}}"#),
+            "400 malformed_json -",
+        ),
+        (
+            Method::POST,
+            "/v1/orders",
+            format!(r#"{{"id":"x","pickup":{{"lat":90.1,"lng":1}},"dropoff":{place}}}"#),
+            "422 invalid_value pickup.lat",
+        ),
+        (
+            Method::POST,
+            "/v1/orders",
+            format!(r#"{{"id":"x","pickup":{place},"dropoff":{{"lat":1,"lng":-181}}}}"#),
+            "422 invalid_value dropoff.lng",
+        ),
+        (
+            Method::POST,
+            "/v1/orders",
+            format!(r#"{{"id":"x","pickup":{place},"dropoff":{place},"units":0}}"#),
+            "422 invalid_value units",
+        ),
+        (
+            Method::POST,
+            "/v1/orders",
+            format!(r#"{{"id":"x","pickup":{place},"dropoff":{place},"preparation_seconds":-1}}"#),
+            "422 invalid_value preparation_seconds",
+        ),
+        (
+            Method::POST,
+            "/v1/orders",
+            format!(r#"{{"id":"x","pickup":{place},"dropoff":{place},"preparation_seconds":2678400}}"#),
+            "422 invalid_value preparation_seconds",
+        ),
+        (
+            Method::POST,
+            "/v1/orders",
+            format!(r#"{{"id":"x","pickup":{place},"dropoff":{place},"promised_at":"soon"}}"#),
+            "422 invalid_value promised_at",
+        ),
+        (
+            Method::POST,
+            "/v1/orders",
+            format!(r#"{{"id":"x","pickup":{place},"dropoff":{place},"promised_at":"2020-01-01T00:00:00Z"}}"#),
+            "422 invalid_value promised_at",
+        ),
+        (
+            Method::POST,
+            "/v1/orders",
+            format!(r#"{{"id":"x","market":"paris","pickup":{place},"dropoff":{place}}}"#),
+            "404 unknown_market market",
+        ),
+        (
+            Method::POST,
+            "/v1/orders",
+            format!(r#"{{"id":"o","pickup":{place},"dropoff":{place}}}"#),
+            "409 order_differs -",
+        ),
+        (Method::POST, "/v1/orders/o/kitchen", r#"{"status":"eaten"}"#.into(), "422 invalid_value status"),
+        (Method::POST, "/v1/orders/o/kitchen", r#"{"status":"placed"}"#.into(), "409 order_state -"),
+        (Method::POST, "/v1/orders/x/kitchen", r#"{"status":"ready"}"#.into(), "404 unknown_order -"),
+        (Method::POST, "/v1/orders/a%20b/kitchen", r#"{"status":"ready"}"#.into(), "422 invalid_value id"),
+        (Method::POST, "/v1/orders/%ff/kitchen", r#"{"status":"ready"}"#.into(), "422 invalid_value id"),
+        (
+            Method::PUT,
+            "/v1/orders/o/ready-time",
+            r#"{"ready_at":"2020-01-01T00:00:00Z"}"#.into(),
+            "422 invalid_value ready_at",
+        ),
+        (Method::POST, "/v1/orders/o/cancel", "{}".into(), "422 invalid_value reason"),
+        (
+            Method::POST,
+            "/v1/orders/o/cancel",
+            json!({"reason": "x".repeat(257)}).to_string(),
+            "422 invalid_value reason",
+        ),
+        (Method::POST, "/v1/orders/o/progress", r#"{"step":"picked_up","driver":"ana"}"#.into(), "409 order_state -"),
+        (Method::POST, "/v1/orders/o/assign", r#"{"driver":"ana"}"#.into(), "409 order_state -"),
+        (Method::PUT, "/v1/drivers/ana", r#"{"vehicle":"horse"}"#.into(), "422 invalid_value vehicle"),
+        (Method::PUT, "/v1/drivers/ana", r#"{"wings":2}"#.into(), "422 invalid_value wings"),
+        (Method::PUT, "/v1/drivers/ana", r#"{"capacity":70000}"#.into(), "422 invalid_value capacity"),
+        (Method::POST, "/v1/drivers/ana/shift/start", "[null]".into(), "422 invalid_value body"),
+        (Method::POST, "/v1/drivers/ana/shift/start", r#"{"until":5}"#.into(), "422 invalid_value until"),
+        (Method::POST, "/v1/drivers/ana/position", r#"{"lat":1}"#.into(), "422 invalid_value lng"),
+        (
+            Method::POST,
+            "/v1/drivers/ana/position",
+            r#"{"lat":1,"lng":1,"battery_percent":300}"#.into(),
+            "422 invalid_value battery_percent",
+        ),
+        (Method::POST, "/v1/positions", r#"{"positions":{}}"#.into(), "422 invalid_value positions"),
+    ];
+    for (method, path, body, expected) in table {
+        let answer = server.raw(method.clone(), path, &[JSON], body.clone().into_bytes()).await;
+        let text = |name: &str| answer.body[name].as_str().unwrap_or("-");
+        let found = format!("{} {} {}", answer.status, text("code"), text("field"));
+        assert_eq!(found, *expected, "{path} {}: {}", &body[..body.len().min(100)], answer.body);
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+    }
+    assert_eq!(server.get("/v1/stats").await.ok().at("/markets/0/events"), &before);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_requests_are_problems_too() {
+    let server = Server::with("[limits]\nbody_bytes = 2000\nbatch_fixes = 2\nbatch_bytes = 5000").await;
+    server.get("/v2").await.problem(404, "unknown_route");
+    server.get("/docs/nothing.js").await.problem(404, "unknown_route");
+    let answer = server.send_as("", Method::DELETE, "/v1/orders", None).await.problem(405, "method_not_allowed");
+    assert!(answer.headers["allow"].to_str().unwrap().contains("GET"), "{:?}", answer.headers);
+    let big = vec![b' '; 2_001];
+    server.raw(Method::POST, "/v1/orders", &[JSON], big).await.problem(413, "body_too_large");
+    let text = ("content-type", "text/plain");
+    server.raw(Method::POST, "/v1/orders", &[text], b"{}".to_vec()).await.problem(415, "unsupported_media_type");
+    let item = json!({"driver": "ana", "lat": 1, "lng": 1});
+    let batch = json!({"positions": [item, item, item]});
+    server.post("/v1/positions", batch).await.problem(422, "invalid_value").field("positions");
+    for (query, field) in
+        [("lat=1", "lng"), ("lat=NaN&lng=1", "lat"), ("lat=1&lng=1&x=1", "x"), ("lat=1&lng=1&radius_m=1e9", "radius_m")]
+    {
+        server.get(&format!("/v1/drivers/nearest?{query}")).await.problem(422, "invalid_value").field(field);
+    }
+    server.get("/v1/orders?status=eaten").await.problem(422, "invalid_value").field("status");
+    server.stop().await;
+}

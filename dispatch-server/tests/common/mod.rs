@@ -1,0 +1,190 @@
+//! A server on a port of its own, with a clock that tests move, and a client for it.
+
+#![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
+
+use dispatch_core::{Millis, Timestamp};
+use dispatch_server::{KeyHash, ManualClock, Sources, State, serve};
+use reqwest::header::HeaderMap;
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// 2026-01-01T00:00:00Z.
+pub const START: i64 = 1_767_225_600_000;
+
+pub struct Server {
+    pub url: String,
+    pub clock: ManualClock,
+    client: Client,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<std::io::Result<()>>,
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The value at a JSON pointer.
+    #[track_caller]
+    pub fn at(&self, pointer: &str) -> &Value {
+        self.body.pointer(pointer).unwrap_or_else(|| panic!("{pointer} is not in {:#}", self.body))
+    }
+
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert!((200..300).contains(&self.status), "{}: {:#}", self.status, self.body);
+        self
+    }
+
+    /// Asserts a problem with this status and code.
+    #[track_caller]
+    pub fn problem(self, status: u16, code: &str) -> Self {
+        assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{:#}", self.body);
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        assert_eq!(self.body["status"], status);
+        self
+    }
+
+    #[track_caller]
+    pub fn field(self, field: &str) -> Self {
+        assert_eq!(self.body["field"], field, "{:#}", self.body);
+        self
+    }
+
+    pub fn etag(&self) -> String {
+        self.headers["etag"].to_str().unwrap().to_owned()
+    }
+}
+
+impl Server {
+    /// A server with the defaults, without keys.
+    pub async fn start() -> Self {
+        Self::with("").await
+    }
+
+    /// A server with this file over the defaults.
+    pub async fn with(file: &str) -> Self {
+        let sources = Sources { file: Some(file.into()), ..Sources::default() };
+        let clock = ManualClock::new(Timestamp::from_millis(START));
+        let state = State::start_with_clock(sources.load().unwrap(), clock.clone().into()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(serve(state, listener, async {
+            let _ = stopped.await;
+        }));
+        Self { url, clock, client: Client::new(), stop, served }
+    }
+
+    /// Moves the clock on. Drivers that keep reporting have to be reported by the test.
+    pub fn pass(&self, seconds: i64) {
+        self.clock.advance(Millis::from_secs(seconds));
+    }
+
+    pub async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.served.await.unwrap().unwrap();
+    }
+
+    /// Sends a request as it is.
+    pub async fn raw(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+        let mut request = self.client.request(method, format!("{}{path}", self.url)).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.bytes().await.unwrap();
+        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into());
+        Answer { status, headers, body }
+    }
+
+    /// Sends a request with this key (none if empty).
+    pub async fn send_as(&self, key: &str, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let bearer = format!("Bearer {key}");
+        let mut headers = Vec::new();
+        if !key.is_empty() {
+            headers.push(("authorization", bearer.as_str()));
+        }
+        if body.is_some() {
+            headers.push(("content-type", "application/json"));
+        }
+        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        self.raw(method, path, &headers, body).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send_as("", Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send_as("", Method::POST, path, Some(body)).await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send_as("", Method::PUT, path, Some(body)).await
+    }
+
+    pub async fn act(&self, path: &str) -> Answer {
+        self.send_as("", Method::POST, path, None).await
+    }
+
+    /// A driver on shift, seen in the middle of Berlin.
+    pub async fn driver(&self, key: &str, id: &str) {
+        let path = format!("/v1/drivers/{id}");
+        self.send_as(key, Method::PUT, &path, Some(json!({}))).await.ok();
+        self.send_as(key, Method::POST, &format!("{path}/shift/start"), None).await.ok();
+        self.report(key, id).await;
+    }
+
+    pub async fn report(&self, key: &str, id: &str) {
+        let body = json!({"lat": 52.52, "lng": 13.40});
+        self.send_as(key, Method::POST, &format!("/v1/drivers/{id}/position"), Some(body)).await.ok();
+    }
+
+    /// A confirmed order that is ready at once, from the middle of Berlin.
+    pub async fn order(&self, key: &str, id: &str) {
+        self.send_as(key, Method::POST, "/v1/orders", Some(order(id))).await.ok();
+        let kitchen = format!("/v1/orders/{id}/kitchen");
+        self.send_as(key, Method::POST, &kitchen, Some(json!({"status": "ready"}))).await.ok();
+    }
+
+    /// The offer the driver has, after the next window.
+    pub async fn offer(&self, key: &str, driver: &str) -> String {
+        self.pass(1);
+        let answer = self.send_as(key, Method::GET, &format!("/v1/drivers/{driver}/offer"), None).await.ok();
+        answer.at("/offer/id").as_str().unwrap().to_owned()
+    }
+}
+
+/// An order of the place `p`.
+pub fn order(id: &str) -> Value {
+    json!({
+        "id": id,
+        "pickup": {"lat": 52.52, "lng": 13.40, "id": "p", "label": "Pizza"},
+        "dropoff": {"lat": 52.50, "lng": 13.42},
+    })
+}
+
+/// Keys of every role, all named after themselves: `admin`, `dispatcher`, `merchant` (place `p`), `foreign-merchant`
+/// (place `q`), `driver` (driver `ana`), `foreign-driver` (driver `bob`).
+pub fn keys() -> String {
+    let key = |name: &str, role: &str, more: &str| {
+        format!("[[keys]]\nname = \"{name}\"\nhash = \"{}\"\nrole = \"{role}\"\n{more}\n", KeyHash::of(name).to_hex())
+    };
+    [
+        key("admin", "admin", ""),
+        key("dispatcher", "dispatcher", ""),
+        key("merchant", "merchant", "places = [\"p\"]"),
+        key("foreign-merchant", "merchant", "places = [\"q\"]"),
+        key("driver", "driver", "driver = \"ana\""),
+        key("foreign-driver", "driver", "driver = \"bob\""),
+    ]
+    .concat()
+}

@@ -1,0 +1,87 @@
+//! The configuration as its users meet it.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use dispatch_server::{ConfigError, DOCUMENTED_DEFAULTS, ServerConfig, Sources};
+
+fn wrong(file: &str) -> String {
+    Sources { file: Some(file.into()), ..Sources::default() }.load().unwrap_err().to_string()
+}
+
+#[test]
+fn the_printed_configuration_is_the_default_and_complete() {
+    let default = format!("{:?}", ServerConfig::default());
+    let printed = Sources { file: Some(DOCUMENTED_DEFAULTS.into()), ..Sources::default() }.load().unwrap();
+    assert_eq!(format!("{printed:?}"), default);
+    let rules = format!("{:?}", dispatch_core::EngineConfig::default());
+    assert!(default.contains(&rules), "the rules printed are those of the engine:\n{default}\n{rules}");
+    assert!(default.contains(&format!("{:?}", dispatch_core::FixRules::default())));
+    assert!(default.contains(&format!("{:?}", dispatch_core::StraightLine::default())));
+}
+
+#[test]
+fn every_printed_key_says_what_it_means() {
+    let mut commented = false;
+    let mut shared = false;
+    for line in DOCUMENTED_DEFAULTS.lines() {
+        let is_key = line.split_once(" = ").is_some_and(|(key, _)| !key.starts_with([' ', '#', '{']));
+        // Keys of one kind that follow each other share a comment.
+        assert!(!is_key || commented || shared, "{line}");
+        shared = is_key;
+        commented = line.starts_with('#') || (commented && line.starts_with(' '));
+    }
+}
+
+#[test]
+fn later_sources_win() {
+    let sources = Sources {
+        file: Some("listen = \"127.0.0.1:1\"\n[rules.search]\nradius = 100.0".into()),
+        environment: vec![
+            ("DISPATCH_LISTEN".into(), "127.0.0.1:2".into()),
+            ("DISPATCH_RULES_SEARCH_CANDIDATES".into(), "7".into()),
+            ("DISPATCH_PORT_8080_TCP".into(), "tcp://10.0.0.1".into()),
+        ],
+        flags: Vec::new(),
+    };
+    let config = sources.load().unwrap();
+    assert_eq!(config.listen.port(), 2);
+    let shown = format!("{config:?}");
+    assert!(shown.contains("radius: 100.0") || shown.contains("radius: Meters(100.0)"), "{shown}");
+    assert!(shown.contains("candidates: 7"), "{shown}");
+    let flagged = Sources { flags: vec!["listen=127.0.0.1:3".into()], ..sources };
+    assert_eq!(flagged.load().unwrap().listen.port(), 3);
+}
+
+#[test]
+fn errors_name_the_key() {
+    for (file, key) in [
+        ("listen = \"here\"", "listen: "),
+        ("listen = \"0.0.0.0:8080\"", "listen: must be a loopback address"),
+        ("lisen = 1", "lisen"),
+        ("[limits]\nqueue = 0", "limits.queue: "),
+        ("[limits]\nqueue = \"x\"", "limits.queue: "),
+        ("[limits]\nbody = 1", "limits"),
+        ("[speeds]\ncar_kmh = 0.0", "speeds.car_kmh: "),
+        ("[fixes]\nbelieve_after = 0", "fixes.believe_after: "),
+        ("[rules]\nwindow = 0", "rules.window: "),
+        ("[rules.search]\nradius = -1.0", "rules.search.radius: "),
+        ("[rules]\nscore = [{ term = \"luck\", weight = 1.0 }]", "rules.score"),
+        ("markets = []", "markets: "),
+        ("markets = [{ id = \"a\" }, { id = \"b\" }]", "markets[1]: "),
+        ("markets = [{ id = \"a\" }, { id = \"a\", cells = [\"8a2a1072b59ffff\"] }]", "markets[1].id: "),
+        ("markets = [{ id = \"a\", cells = [\"x\"] }]", "markets[0].cells: "),
+        ("markets = [{ id = \"a\", polygon = [[0.0, 0.0]] }]", "markets[0].polygon: "),
+        ("markets = [{ id = \"a\", rules = { window = 0 } }]", "markets[0].rules.window: "),
+        ("markets = [{ id = \"a\", rules = { windw = 1 } }]", "markets[0].rules"),
+        ("keys = [{ name = \"a\", hash = \"0\", role = \"admin\" }]", "keys[0]: hash: "),
+    ] {
+        let message = wrong(file);
+        assert!(message.contains(key), "{file}\n{message}");
+    }
+    let both = wrong("[limits]\nqueue = 0\npage = 0");
+    assert!(both.contains("limits.queue") && both.contains("limits.page"), "{both}");
+    assert!(matches!(
+        Sources { flags: vec!["queue".into()], ..Sources::default() }.load(),
+        Err(ConfigError::Source { .. })
+    ));
+}
