@@ -155,3 +155,26 @@ async fn foreign_looks_like_absent() {
     assert_eq!(failed.at("/status"), "failed");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_speaks_for_itself() {
+    let server = Server::with(&keys()).await;
+    server.driver("admin", "ana").await;
+    server.order("merchant", "o").await;
+    let offer = server.offer("driver", "ana").await;
+    server.send_as("admin", Method::PUT, "/v1/drivers/bob", Some(json!({}))).await.ok();
+    let post = async |path: &str, body: Value| server.send_as("driver", Method::POST, path, Some(body)).await;
+
+    // Who is only asked does not give the order up.
+    let fail = json!({"reason": "too far"});
+    post("/v1/orders/o/fail", fail.clone()).await.problem(409, "not_allowed");
+    server.send_as("driver", Method::POST, &format!("/v1/offers/{offer}/accept"), None).await.ok();
+    // Another driver looks like none.
+    for driver in ["bob", "nobody"] {
+        let progress = json!({"step": "picked_up", "driver": driver});
+        post("/v1/orders/o/progress", progress).await.problem(404, "unknown_driver");
+    }
+    post("/v1/orders/o/progress", json!({"step": "picked_up", "driver": "ana"})).await.ok();
+    post("/v1/orders/o/fail", fail).await.ok();
+    server.stop().await;
+}

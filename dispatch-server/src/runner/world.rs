@@ -285,7 +285,9 @@ impl World {
     ) -> Result<(&Market, &Order), Error> {
         let (market, order) = self.order(caller, id)?;
         check(market, order)?;
-        let (market, action) = (market.id.clone(), action(order)?);
+        let action = action(order)?;
+        check_part(caller, order, &action)?;
+        let market = market.id.clone();
         self.command_as(&market, caller, role, action)?;
         let market = self.market(&market)?;
         Ok((market, &market.state().orders[id]))
@@ -385,5 +387,18 @@ impl World {
 
     pub(crate) fn fleet(&self) -> &Fleet {
         &self.fleet
+    }
+}
+
+/// A driver speaks for itself only, and gives up only what it has: being asked is not enough.
+fn check_part(caller: &Caller, order: &Order, action: &Action) -> Result<(), Refusal> {
+    match (action, &caller.grant) {
+        (Action::Progress { driver, .. }, grant) if !grant.covers_driver(driver) => {
+            Err(Refusal::UnknownDriver { driver: driver.clone() })
+        }
+        (Action::FailOrder { .. }, Grant::Driver(own)) if order.status.driver() != Some(own) => {
+            Err(Refusal::NotAllowed { role: Role::Driver, action: action.name(), is: order.status.name() })
+        }
+        _ => Ok(()),
     }
 }
