@@ -34,6 +34,14 @@ mod http;
 mod runner;
 mod wire;
 
+#[cfg(test)]
+extern crate self as dispatch_server;
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
+#[cfg(test)]
+mod tests;
+
 pub use auth::{KeyHash, Role, new_key};
 pub use config::{ConfigError, DOCUMENTED_DEFAULTS, MAX_MARKETS, ServerConfig, Sources};
 pub use http::{openapi_json, router};
@@ -69,7 +77,7 @@ impl State {
 
     /// The same on another clock.
     pub fn start_with_clock(config: ServerConfig, clock: Clock) -> Result<Self, StartError> {
-        let (handle, runner) = Runner::start(&config, clock).map_err(|error| StartError(error.to_string()))?;
+        let (handle, runner) = Runner::start(&config, clock)?;
         Ok(Self(Arc::new(Shared { config, handle, runner: Mutex::new(Some(runner)) })))
     }
 

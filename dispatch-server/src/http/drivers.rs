@@ -123,7 +123,7 @@ pub(super) async fn report(
     Json(body): Json<ReportPosition>,
 ) -> Result<Response, Problem> {
     let (position, at) = body.into_core();
-    let outcome: PositionOutcome = state.handle().report(&id, position, at)?.into();
+    let outcome: PositionOutcome = state.handle().fleet().report(&id, position, at)?.into();
     match outcome {
         PositionOutcome::TooOld => {
             Err(Problem::position("too_old", "at", "the position is older than the server takes"))
@@ -157,7 +157,8 @@ pub(super) async fn report_batch(
             Err(detail) => return PositionItem { outcome: PositionOutcome::Invalid, detail: Some(detail) },
         };
         let covered = caller.grant.covers_driver(&driver);
-        let reported = if covered { state.handle().report(&driver, position, at) } else { Err(unknown(driver)) };
+        let reported =
+            if covered { state.handle().fleet().report(&driver, position, at) } else { Err(unknown(driver)) };
         PositionItem {
             outcome: reported.map_or(PositionOutcome::UnknownDriver, |result: FixResult| result.into()),
             detail: None,
@@ -190,7 +191,7 @@ pub(super) async fn nearest(
         Ok((market.sightings().clone(), world.searchable_since(market)))
     };
     let (sightings, since) = state.ask(find).await?;
-    let near = state.handle().nearest(&sightings, at, radius, limit, since);
+    let near = state.handle().fleet().nearest(&sightings, at, radius, limit, since);
     let drivers = near.into_iter().map(|(id, distance)| NearDriver { id, distance_m: distance.get() });
     Ok(ok(&NearestReply { drivers: drivers.collect() }))
 }

@@ -1,9 +1,9 @@
 //! The positions of all drivers: reported and searched from any thread, without the runner.
 
-use super::Error;
+use super::{Clock, Error};
 use dispatch_core::{
-    DriverId, Fix, FixRules, MarketId, Meters, Millis, Position, PositionIndex, Positions, Refusal, Reported, Slot,
-    Timestamp,
+    ConfigError, DriverId, Fix, FixRules, MarketId, Meters, Millis, Position, PositionIndex, Positions, Refusal,
+    Reported, Slot, Timestamp,
 };
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -28,6 +28,11 @@ pub(crate) struct Sightings {
 }
 
 impl Sightings {
+    pub(super) fn new(market: MarketId, rules: FixRules) -> Result<Arc<Self>, ConfigError> {
+        let index = PositionIndex::new(rules)?;
+        Ok(Arc::new(Self { market, index, reported: AtomicU64::new(0), moved: AtomicU64::new(0) }))
+    }
+
     pub(super) fn snapshot(&self, into: &mut Positions) {
         self.index.snapshot(into);
     }
@@ -61,15 +66,14 @@ const PER_FIX: Millis = Millis::from_secs(1);
 const BURST: Millis = Millis::from_secs(5);
 
 /// All drivers by id, each with the market it is registered in.
-#[derive(Default)]
 pub(crate) struct Fleet {
+    clock: Clock,
     posts: RwLock<BTreeMap<DriverId, Arc<Post>>>,
 }
 
 impl Fleet {
-    pub(super) fn sightings(market: MarketId, rules: FixRules) -> Result<Arc<Sightings>, Error> {
-        let index = PositionIndex::new(rules).map_err(Refusal::Config)?;
-        Ok(Arc::new(Sightings { market, index, reported: AtomicU64::new(0), moved: AtomicU64::new(0) }))
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, posts: RwLock::default() }
     }
 
     /// Registers a driver in a market, moving it there if it was in another.
@@ -114,8 +118,8 @@ impl Fleet {
         driver: &DriverId,
         position: Position,
         at: Option<Timestamp>,
-        now: Timestamp,
     ) -> Result<FixResult, Error> {
+        let now = self.clock.now();
         let post = self.posts.read().get(driver).cloned();
         let post = post.ok_or_else(|| Refusal::UnknownDriver { driver: driver.clone() })?;
         post.sightings.reported.fetch_add(1, Ordering::Relaxed);

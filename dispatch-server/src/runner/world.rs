@@ -6,8 +6,9 @@ use crate::area::Area;
 use crate::auth::{Caller, Grant};
 use crate::config::{MarketConfig, ServerConfig};
 use dispatch_core::{
-    Action, Command, Driver, DriverId, DriverSpec, Engine, Eta, Event, EventKind, Explanation, MarketId, Millis, Offer,
-    OfferId, Order, OrderId, OrderSpec, Position, Positions, PublicStatus, Refusal, Role, State, Timestamp, TravelTime,
+    Action, Command, ConfigError, Driver, DriverId, DriverSpec, Engine, Eta, Event, EventKind, Explanation, MarketId,
+    Millis, Offer, OfferId, Order, OrderId, OrderSpec, Position, Positions, PublicStatus, Refusal, Role, State,
+    Timestamp, TravelTime,
 };
 use std::ops::Bound;
 use std::sync::Arc;
@@ -95,15 +96,15 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(super) fn new(config: &ServerConfig, fleet: Arc<Fleet>, now: Timestamp) -> Result<Self, Error> {
+    pub(super) fn new(config: &ServerConfig, fleet: Arc<Fleet>, now: Timestamp) -> Result<Self, ConfigError> {
         let travel: Arc<dyn TravelTime> = Arc::new(config.travel.clone());
         let open = |market: &MarketConfig| {
             let MarketConfig { id, area, rules } = market;
-            let (engine, _) = Engine::with_terms(rules.clone(), travel.clone(), Vec::new()).map_err(Refusal::Config)?;
-            let sightings = Fleet::sightings(id.clone(), config.fixes)?;
+            let (engine, _) = Engine::with_terms(rules.clone(), travel.clone(), Vec::new())?;
+            let sightings = Sightings::new(id.clone(), config.fixes)?;
             Ok(Market { id: id.clone(), area: area.clone(), engine, sightings, positions: Positions::default() })
         };
-        let markets = config.markets.iter().map(open).collect::<Result<_, Error>>()?;
+        let markets = config.markets.iter().map(open).collect::<Result<_, ConfigError>>()?;
         Ok(Self { markets, fleet, now })
     }
 

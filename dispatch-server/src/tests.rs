@@ -1,0 +1,136 @@
+//! What only shows while the runner is held up: over real sockets, in virtual time.
+
+use crate::common::{Server, order};
+use crate::runner::Error;
+use serde_json::json;
+use std::pin::{Pin, pin};
+use std::sync::mpsc::{Sender, channel};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+/// Holds the runner up until it is dropped.
+struct Hold {
+    _gate: Sender<()>,
+}
+
+async fn hold(server: &Server) -> Hold {
+    let (gate, opened) = channel();
+    let (begun, begins) = oneshot::channel();
+    let handle = server.state.handle().clone();
+    tokio::spawn(async move {
+        let wait = move |_: &mut _| {
+            begun.send(()).unwrap();
+            let _ = opened.recv();
+        };
+        handle.ask(wait).await
+    });
+    begins.await.unwrap();
+    Hold { _gate: gate }
+}
+
+/// Puts what is asked into the queue without waiting for the answer.
+async fn queue<T>(asked: &mut Pin<Box<impl Future<Output = T>>>) {
+    std::future::poll_fn(|context| {
+        assert!(asked.as_mut().poll(context).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// Waits until nothing on this thread can go on: time that stands still passes only then.
+async fn settle() {
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn a_full_queue_is_a_503_at_once() {
+    let server = Server::with("[limits]\nqueue = 2").await;
+    let held = hold(&server).await;
+    let mut waiting = [(); 2].map(|()| Box::pin(server.state.handle().ask(|_| ())));
+    for asked in &mut waiting {
+        queue(asked).await;
+    }
+    for path in ["/v1/orders", "/health/ready"] {
+        let refused = server.get(path).await.problem(503, "busy");
+        assert_eq!(refused.headers["retry-after"], "1");
+    }
+    // What does not need the runner goes on.
+    server.get("/health/live").await.ok();
+    server.post("/v1/drivers/ana/position", json!({"lat": 1, "lng": 1})).await.problem(404, "unknown_driver");
+    drop(held);
+    for asked in waiting {
+        assert_eq!(asked.await, Ok(()));
+    }
+    server.get("/v1/orders").await.ok();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_takes_too_long_is_given_up_and_may_still_happen() {
+    let server = Server::start().await;
+    let held = hold(&server).await;
+    tokio::time::pause();
+    let late = server.post("/v1/orders", order("o")).await.problem(503, "late");
+    tokio::time::resume();
+    assert_eq!(late.headers["retry-after"], "1");
+    drop(held);
+    server.get("/v1/orders/o").await.ok();
+    server.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_body_is_a_408() {
+    let server = Server::start().await;
+    let mut slow = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).await.unwrap();
+    let head = "POST /v1/orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9\r\n";
+    slow.write_all(format!("{head}\r\n{{").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("application/problem+json") && answer.contains("request_timeout"), "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_queued_is_answered_and_nothing_after_the_stop() {
+    let server = Server::start().await;
+    let handle = server.state.handle().clone();
+    let held = hold(&server).await;
+    let mut taken = Box::pin(handle.ask(|_| 7));
+    queue(&mut taken).await;
+    handle.stop();
+    assert_eq!(handle.ask(|_| 8).await, Err(Error::Stopping), "refused while the runner is held");
+    drop(held);
+    assert_eq!(taken.await, Ok(7));
+    server.get("/v1/orders").await.problem(503, "stopping");
+    server.state.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_drain_answers_what_was_sent_and_lets_nobody_in() {
+    let server = Server::start().await;
+    let (api, state) = (server.api.clone(), server.state.clone());
+    let held = hold(&server).await;
+    let send = |number: usize| {
+        let api = api.clone();
+        tokio::spawn(async move { api.post("/v1/orders", order(&format!("o-{number}"))).await })
+    };
+    let sent: Vec<_> = (0..50).map(send).collect();
+    settle().await;
+    let mut served = pin!(server.begin_to_stop());
+    settle().await;
+    assert!(TcpStream::connect(api.url.strip_prefix("http://").unwrap()).await.is_err(), "a new connection is refused");
+    assert!(!served.is_finished(), "it waits for what was sent");
+    drop(held);
+    for answer in sent {
+        assert_eq!(answer.await.unwrap().status, 201);
+    }
+    (&mut served).await.unwrap().unwrap();
+    assert_eq!(state.handle().ask(|_| ()).await, Err(Error::Stopping));
+}
