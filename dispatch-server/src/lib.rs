@@ -14,9 +14,9 @@
 //! # Ok::<(), dispatch_server::StartError>(())
 //! ```
 //!
-//! Without API keys everybody is admin, so the server then answers its own machine only. It can tell where a request comes
-//! from if the application is served with connect information, as [`serve`] does; without, the host application has to see to
-//! it.
+//! Without API keys everybody is admin, so the server then answers its own machine only, and no web page but its own. It can
+//! tell where a request comes from if the application is served with connect information, as [`serve`] does; without, the host
+//! application has to see to it.
 //!
 //! # How it works
 //!

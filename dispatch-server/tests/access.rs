@@ -178,3 +178,47 @@ async fn a_driver_speaks_for_itself() {
     post("/v1/orders/o/fail", fail).await.ok();
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_keys_no_web_page_acts_in_its_users_name() {
+    let (open, locked) = (Server::start().await, Server::with(&keys()).await);
+    let start = async |server: &Server, host: &str, origin: Option<&str>| {
+        let mut headers = vec![("host", host), ("authorization", "Bearer admin")];
+        headers.extend(origin.map(|origin| ("origin", origin)));
+        server.raw(Method::POST, "/v1/drivers/ana/shift/start", &headers, Vec::new()).await
+    };
+    for server in [&open, &locked] {
+        let here = server.url.strip_prefix("http://").unwrap();
+        let port = here.rsplit(':').next().unwrap();
+        let ours = |name: &str| (format!("{name}:{port}"), format!("http://{name}:{port}"));
+        for (host, origin) in
+            [ours("127.0.0.1"), ours("localhost"), ours("LocalHost"), ours("[::1]"), ours("127.1.2.3")]
+        {
+            start(server, &host, None).await.problem(404, "unknown_driver");
+            start(server, &host, Some(&origin)).await.problem(404, "unknown_driver");
+        }
+        start(server, "localhost", Some("http://localhost")).await.problem(404, "unknown_driver");
+        // A name that leads here (rebinding), or a page from elsewhere that posts here.
+        for (host, origin) in [
+            ("evil.example", None),
+            ("evil.example", Some("http://evil.example")),
+            ("localhost.evil.example", None),
+            ("127.0.0.1.evil.example:8080", None),
+            ("10.0.0.1", None),
+            (here, Some("http://evil.example")),
+            (here, Some("http://localhost:1")),
+            (here, Some("null")),
+            (here, Some("")),
+        ] {
+            let answer = start(server, host, origin).await;
+            match server.url == open.url {
+                true => drop(answer.problem(403, "not_local")),
+                // A page does not have the key.
+                false => drop(answer.problem(404, "unknown_driver")),
+            }
+        }
+        server.raw(Method::GET, "/health/live", &[("host", "evil.example")], Vec::new()).await.ok();
+    }
+    open.stop().await;
+    locked.stop().await;
+}

@@ -1,8 +1,9 @@
 //! The contract and a page that shows it. Nothing of the page is loaded from elsewhere.
 
+use super::extract::PathId;
 use super::problem::Problem;
 use super::{json, openapi_json};
-use axum::extract::{OriginalUri, Path};
+use axum::extract::OriginalUri;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use std::sync::{Arc, LazyLock};
@@ -24,10 +25,10 @@ pub(super) async fn redirect() -> Response {
 }
 
 pub(super) async fn index(uri: OriginalUri) -> Result<Response, Problem> {
-    file(Path("index.html".into()), uri).await
+    file(PathId("index.html".into()), uri).await
 }
 
-pub(super) async fn file(Path(file): Path<String>, OriginalUri(uri): OriginalUri) -> Result<Response, Problem> {
+pub(super) async fn file(PathId(file): PathId<String>, OriginalUri(uri): OriginalUri) -> Result<Response, Problem> {
     match utoipa_swagger_ui::serve(&file, CONFIG.clone()) {
         Ok(Some(file)) => Ok(([(header::CONTENT_TYPE, file.content_type)], file.bytes.into_owned()).into_response()),
         Ok(None) | Err(_) => Err(Problem::unknown_route(uri.path())),

@@ -23,13 +23,17 @@ impl FromRequestParts<State> for Caller {
 /// The `{id}` of the path.
 pub(crate) struct PathId<T>(pub(crate) T);
 
+/// The parameter of a route. It is the last one: those of a prefix, whatever their names, come before.
+pub(crate) fn path_id(params: &RawPathParams) -> &str {
+    params.iter().last().map_or("", |(_, id)| id)
+}
+
 impl<T: FromStr<Err: Display>> FromRequestParts<State> for PathId<T> {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
         let params = RawPathParams::from_request_parts(parts, state).await;
         let params = params.map_err(|error| Problem::invalid("id", error.to_string()))?;
-        let id = params.iter().find(|(name, _)| *name == "id").map_or("", |(_, id)| id);
-        id.parse().map(Self).map_err(|error: T::Err| Problem::invalid("id", error.to_string()))
+        path_id(&params).parse().map(Self).map_err(|error: T::Err| Problem::invalid("id", error.to_string()))
     }
 }
 

@@ -19,13 +19,14 @@ use crate::wire::{self, Answer};
 use axum::RequestPartsExt;
 use axum::Router;
 use axum::extract::{ConnectInfo, OriginalUri, RawPathParams, Request, State as Extract};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use dispatch_core::DriverId;
 use problem::Problem;
 use routes::{Access, ROUTES, Route};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// All routes of the server, ready to be nested into another application or served as they are.
 ///
@@ -57,8 +58,10 @@ async fn guard(
     let Access::Roles(roles, own) = route.access else { return Ok(next.run(request).await) };
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
     let keys = &state.config().keys;
-    if keys.0.is_empty() && address.is_some_and(|address| !address.to_canonical().is_loopback()) {
-        return Err(Problem::remote_without_keys());
+    if keys.0.is_empty()
+        && let Some(address) = address
+    {
+        check_local(address, request.headers())?;
     }
     let (grant, name) = keys.identify(bearer(request.headers())).ok_or_else(Problem::unauthenticated)?;
     if !roles.contains(&grant.role()) {
@@ -73,11 +76,29 @@ async fn guard(
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
+/// Without keys only this machine is answered, and of its browsers only pages that come from here: neither pages from
+/// elsewhere that post here, nor those whose name was made to lead here.
+fn check_local(address: IpAddr, headers: &HeaderMap) -> Result<(), Problem> {
+    if !address.to_canonical().is_loopback() {
+        return Err(Problem::remote_without_keys());
+    }
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let host = text(header::HOST);
+    let ours = host.is_none_or(names_this_machine);
+    let same =
+        text(header::ORIGIN).is_none_or(|origin| origin.split_once("://").is_some_and(|(_, from)| Some(from) == host));
+    if ours && same { Ok(()) } else { Err(Problem::foreign_page()) }
+}
+
+fn names_this_machine(host: &str) -> bool {
+    let host = host.parse::<Authority>().map(|authority| authority.host().to_ascii_lowercase()).unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
 /// A foreign driver looks like an absent one. An id that is none is the handler's to refuse.
 fn check_own_driver(grant: &Grant, params: Option<&RawPathParams>) -> Result<(), Problem> {
-    let id = params.and_then(|params| params.iter().find(|(name, _)| *name == "id"));
-    let id = id.and_then(|(_, id)| DriverId::new(id).ok());
-    match id {
+    match params.and_then(|params| DriverId::new(extract::path_id(params)).ok()) {
         Some(id) if !grant.covers_driver(&id) => Err(Problem::unknown_driver(&id)),
         _ => Ok(()),
     }

@@ -94,6 +94,12 @@ impl Problem {
         Self::new(Kind::Forbidden, "no_keys", "while the server has no API keys it answers its own machine only")
     }
 
+    pub(crate) fn foreign_page() -> Self {
+        let detail = "while the server has no API keys it answers requests to its own machine's name only (localhost), and \
+                      of pages only its own";
+        Self::new(Kind::Forbidden, "not_local", detail)
+    }
+
     pub(crate) fn unknown_driver(driver: &DriverId) -> Self {
         Error::Refused(Refusal::UnknownDriver { driver: driver.clone() }).into()
     }

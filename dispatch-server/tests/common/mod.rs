@@ -94,7 +94,7 @@ impl Server {
         let served = tokio::spawn(serve(state.clone(), listener, async {
             let _ = stopped.await;
         }));
-        Self { api: Api { url, client: Client::new() }, clock, state, stop, served }
+        Self { api: Api::new(url), clock, state, stop, served }
     }
 
     /// Moves the clock on. Drivers that keep reporting have to be reported by the test.
@@ -121,6 +121,10 @@ impl Server {
 }
 
 impl Api {
+    pub fn new(url: String) -> Self {
+        Self { url, client: Client::new() }
+    }
+
     /// Sends a request as it is.
     pub async fn raw(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
         let mut request = self.client.request(method, format!("{}{path}", self.url)).body(body);
