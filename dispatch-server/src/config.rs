@@ -40,6 +40,8 @@ pub(crate) struct MarketConfig {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limits {
+    pub(crate) connections: usize,
+    pub(crate) idle_seconds: u64,
     pub(crate) queue: usize,
     pub(crate) body_bytes: usize,
     pub(crate) batch_fixes: usize,
@@ -266,7 +268,19 @@ impl Problems {
 }
 
 fn check_limits(check: &mut Problems, limits: &Limits) {
-    let Limits { queue, body_bytes, batch_fixes, batch_bytes, page, request_seconds, drain_seconds } = *limits;
+    let Limits {
+        connections,
+        idle_seconds,
+        queue,
+        body_bytes,
+        batch_fixes,
+        batch_bytes,
+        page,
+        request_seconds,
+        drain_seconds,
+    } = *limits;
+    check.that("limits.connections", (1..=1_000_000).contains(&connections), "must be 1 to 1000000");
+    check.that("limits.idle_seconds", (1..=86_400).contains(&idle_seconds), "must be 1 to 86400");
     check.that("limits.queue", (1..=1_000_000).contains(&queue), "must be 1 to 1000000");
     check.that("limits.body_bytes", (1_024..=10_000_000).contains(&body_bytes), "must be 1024 to 10000000");
     check.that("limits.batch_fixes", (1..=100_000).contains(&batch_fixes), "must be 1 to 100000");

@@ -32,6 +32,7 @@ mod auth;
 mod config;
 mod http;
 mod runner;
+mod serve;
 mod wire;
 
 #[cfg(test)]
@@ -46,13 +47,12 @@ pub use auth::{KeyHash, Role, new_key};
 pub use config::{ConfigError, DOCUMENTED_DEFAULTS, MAX_MARKETS, ServerConfig, Sources};
 pub use http::{openapi_json, router};
 pub use runner::{Clock, ManualClock};
+pub use serve::serve;
 
 use parking_lot::Mutex;
 use runner::{Handle, Runner};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 
 /// A running server without its network: markets, positions and the thread that owns the engines. Cheap to clone.
 #[derive(Clone)]
@@ -112,30 +112,4 @@ impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State").field("config", self.config()).finish_non_exhaustive()
     }
-}
-
-/// Serves until `shutdown` is done, then finishes the requests under way (for `limits.drain_seconds` at most), answers what is
-/// queued, and stops.
-pub async fn serve(
-    state: State,
-    listener: TcpListener,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let app = router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    let (begun, begins) = tokio::sync::oneshot::channel::<()>();
-    let shutdown = async move {
-        shutdown.await;
-        drop(begun);
-    };
-    let patience = Duration::from_secs(state.config().limits.drain_seconds);
-    let impatient = async move {
-        let _ = begins.await;
-        tokio::time::sleep(patience).await;
-    };
-    let served = tokio::select! {
-        served = axum::serve(listener, app).with_graceful_shutdown(shutdown) => served,
-        () = impatient => Ok(()),
-    };
-    state.stop().await;
-    served
 }

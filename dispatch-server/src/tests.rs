@@ -1,6 +1,6 @@
 //! What only shows while the runner is held up: over real sockets, in virtual time.
 
-use crate::common::{Server, order};
+use crate::common::{Api, Server, order};
 use crate::runner::Error;
 use serde_json::json;
 use std::pin::{Pin, pin};
@@ -47,6 +47,10 @@ async fn settle() {
     tokio::time::resume();
 }
 
+async fn connect(api: &Api) -> std::io::Result<TcpStream> {
+    TcpStream::connect(api.url.strip_prefix("http://").unwrap()).await
+}
+
 #[tokio::test]
 async fn a_full_queue_is_a_503_at_once() {
     let server = Server::with("[limits]\nqueue = 2").await;
@@ -86,7 +90,7 @@ async fn what_takes_too_long_is_given_up_and_may_still_happen() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_body_is_a_408() {
     let server = Server::start().await;
-    let mut slow = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).await.unwrap();
+    let mut slow = connect(&server).await.unwrap();
     let head = "POST /v1/orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9\r\n";
     slow.write_all(format!("{head}\r\n{{").as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -94,6 +98,47 @@ async fn a_slow_body_is_a_408() {
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(answer.contains("application/problem+json") && answer.contains("request_timeout"), "{answer}");
     server.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_is_hung_up_on() {
+    let server = Server::start().await;
+    for begun in ["", "GET /health/live HTTP/1.1\r\nhost: ", "GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"] {
+        let mut silent = connect(&server).await.unwrap();
+        silent.write_all(begun.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        silent.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.starts_with("HTTP/1.1 200 "), begun.ends_with("\r\n\r\n"), "{begun}: {answer}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_one_too_many_waits_outside() {
+    let server = Server::with("[limits]\nconnections = 2").await;
+    let inside = [connect(&server).await.unwrap(), connect(&server).await.unwrap()];
+    settle().await;
+    let api = server.api.clone();
+    let outside = tokio::spawn(async move { api.get("/health/live").await });
+    settle().await;
+    assert!(!outside.is_finished());
+    drop(inside);
+    outside.await.unwrap().ok();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_ever() {
+    let server = Server::with("[limits]\ndrain_seconds = 3").await;
+    let mut slow = connect(&server).await.unwrap();
+    slow.write_all(b"POST /v1/orders HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n")
+        .await
+        .unwrap();
+    settle().await;
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    server.stop().await;
+    assert_eq!(begun.elapsed().as_secs(), 3);
 }
 
 #[tokio::test]
@@ -125,12 +170,12 @@ async fn a_drain_answers_what_was_sent_and_lets_nobody_in() {
     settle().await;
     let mut served = pin!(server.begin_to_stop());
     settle().await;
-    assert!(TcpStream::connect(api.url.strip_prefix("http://").unwrap()).await.is_err(), "a new connection is refused");
+    assert!(connect(&api).await.is_err(), "a new connection is refused");
     assert!(!served.is_finished(), "it waits for what was sent");
     drop(held);
     for answer in sent {
         assert_eq!(answer.await.unwrap().status, 201);
     }
-    (&mut served).await.unwrap().unwrap();
+    (&mut served).await.unwrap();
     assert_eq!(state.handle().ask(|_| ()).await, Err(Error::Stopping));
 }

@@ -20,7 +20,7 @@ pub struct Server {
     pub clock: ManualClock,
     pub state: State,
     stop: oneshot::Sender<()>,
-    served: JoinHandle<std::io::Result<()>>,
+    served: JoinHandle<()>,
 }
 
 /// Sends requests to a server.
@@ -103,13 +103,13 @@ impl Server {
     }
 
     /// Asks it to stop, and gives what ends when it has.
-    pub fn begin_to_stop(self) -> JoinHandle<std::io::Result<()>> {
+    pub fn begin_to_stop(self) -> JoinHandle<()> {
         self.stop.send(()).unwrap();
         self.served
     }
 
     pub async fn stop(self) {
-        self.begin_to_stop().await.unwrap().unwrap();
+        self.begin_to_stop().await.unwrap();
     }
 
     /// The offer the driver has, after the next window.
