@@ -236,6 +236,9 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
     }
     let travel = travel(&mut check, &raw.speeds);
     let markets = read_markets(&mut check, raw.markets, &raw.rules);
+    let drivers = markets.iter().map(|market| market.rules.limits.drivers).max().unwrap_or(0);
+    let roomy = raw.fixes.max_drivers >= drivers;
+    check.that("fixes.max_drivers", roomy, &format!("must be at least {drivers}, as limits.drivers of the rules"));
     match (listen, travel) {
         (Some(listen), Some(travel)) if check.0.is_empty() => {
             Ok(ServerConfig { listen, keys: Keys(keys), markets, limits: raw.limits, travel, fixes: raw.fixes })

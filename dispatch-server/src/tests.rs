@@ -1,7 +1,10 @@
 //! What only shows while the runner is held up: over real sockets, in virtual time.
 
-use crate::common::{Api, Server, order};
-use crate::runner::Error;
+use crate::auth::{Caller, Grant};
+use crate::common::{Api, Server, keys, order};
+use crate::runner::{Error, World};
+use dispatch_core::{OrderId, OrderSpec, PlaceId, Position};
+use reqwest::Method;
 use serde_json::json;
 use std::pin::{Pin, pin};
 use std::sync::mpsc::{Sender, channel};
@@ -139,6 +142,40 @@ async fn a_drain_does_not_wait_for_ever() {
     let begun = tokio::time::Instant::now();
     server.stop().await;
     assert_eq!(begun.elapsed().as_secs(), 3);
+}
+
+#[tokio::test]
+async fn a_long_list_shows_what_is_ones_own_and_nothing_of_others() {
+    let server = Server::with(&keys()).await;
+    // Between two orders of `q` lie more of `p` than the runner looks at in one go.
+    let submit = |world: &mut World| {
+        let caller = Caller { grant: Grant::Admin, name: None, address: None, user_agent: None };
+        for number in 0..25_000 {
+            let spec = |place| {
+                let mut spec = OrderSpec::new(
+                    OrderId::new(format!("o-{number:05}")).unwrap(),
+                    Position::new(1.0, 1.0).unwrap(),
+                    Position::new(1.0, 1.0).unwrap(),
+                );
+                spec.pickup.id = Some(PlaceId::new(place).unwrap());
+                spec
+            };
+            let place = if [0, 24_000, 24_001].contains(&number) { "q" } else { "p" };
+            world.submit(&caller, None, spec(place)).unwrap();
+        }
+    };
+    server.state.handle().ask(submit).await.unwrap();
+    let list = async |query: &str| {
+        let page = server.send_as("foreign-merchant", Method::GET, &format!("/v1/orders?{query}"), None).await.ok();
+        let ids = page.at("/orders").as_array().unwrap().iter().map(|order| order["id"].as_str().unwrap().to_owned());
+        (ids.collect::<Vec<_>>(), page.body["next_cursor"].as_str().map(str::to_owned))
+    };
+    assert_eq!(list("").await, (vec!["o-00000".into(), "o-24000".into(), "o-24001".into()], None));
+    let (ids, cursor) = list("limit=2").await;
+    assert_eq!((ids, cursor.as_deref()), (vec!["o-00000".into(), "o-24000".into()], Some("default~o-24000")));
+    assert_eq!(list("limit=2&cursor=default~o-24000").await, (vec!["o-24001".into()], None));
+    assert_eq!(list("status=delivered").await, (Vec::new(), None));
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -147,7 +147,11 @@ async fn wrong_bodies_are_named_and_change_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_requests_are_problems_too() {
-    let server = Server::with("[limits]\nbody_bytes = 2000\nbatch_fixes = 2\nbatch_bytes = 5000").await;
+    let server = Server::with("[limits]\nbody_bytes = 2000\nbatch_fixes = 2\nbatch_bytes = 5000\npage = 2").await;
+    for list in ["/v1/orders?", "/v1/drivers?", "/v1/drivers/nearest?lat=1&lng=1&"] {
+        server.get(list.trim_end_matches(['?', '&'])).await.ok();
+        server.get(&format!("{list}limit=3")).await.problem(422, "invalid_value").field("limit");
+    }
     server.get("/v2").await.problem(404, "unknown_route");
     server.get("/docs/nothing.js").await.problem(404, "unknown_route");
     let answer = server.send_as("", Method::DELETE, "/v1/orders", None).await.problem(405, "method_not_allowed");

@@ -2,7 +2,7 @@
 
 use super::extract::{Json, JsonOrNothing, PathId, Query, read};
 use super::problem::Problem;
-use super::{json, ok, page_size};
+use super::{USUAL_PAGE, json, ok, page_size};
 use crate::State;
 use crate::auth::Caller;
 use crate::runner::{Error, FixResult, Page, World};
@@ -49,17 +49,18 @@ pub(super) async fn list(
     caller: Caller,
     Query(query): Query<DriversQuery>,
 ) -> Result<Response, Problem> {
-    let limit = page_size(query.limit, state.config().limits.page)?;
+    let limit = page_size(query.limit, USUAL_PAGE, state.config().limits.page)?;
     let after = query.cursor.map(|cursor| (cursor.market, cursor.id));
     let filter = move |driver: &Driver| query.shift.is_none_or(|shift| shift == driver.shift.into());
     let page = Page { market: query.market, after, limit, filter };
-    let list = move |world: &mut World| {
-        let (drivers, next_cursor) = world.drivers(&caller, &page)?;
+    let look = move |world: &World, page: &Page<_>| {
+        let (drivers, rest) = world.drivers(&caller, page)?;
         let view =
             |(market, driver): (_, &Driver)| DriverReply::new(market, driver, world.fleet().last_fix(&driver.spec.id));
-        Ok(DriversReply { drivers: drivers.into_iter().map(view).collect(), next_cursor })
+        Ok((drivers.into_iter().map(view).collect(), rest))
     };
-    Ok(ok(&state.ask(list).await?))
+    let (drivers, next_cursor) = super::list(&state, page, look).await?;
+    Ok(ok(&DriversReply { drivers, next_cursor }))
 }
 
 async fn command(state: State, caller: Caller, id: DriverId, action: Action) -> Result<Response, Problem> {
@@ -174,11 +175,14 @@ fn unknown(driver: DriverId) -> Error {
 /// How far drivers are searched where a request does not say.
 const DEFAULT_RADIUS: Meters = Meters::from_km(5);
 
+/// How many are found where a request does not say.
+const USUAL_NEAREST: usize = 20;
+
 pub(super) async fn nearest(
     Extract(state): Extract<State>,
     Query(query): Query<NearestQuery>,
 ) -> Result<Response, Problem> {
-    let limit = page_size(query.limit.or(Some(20)), state.config().limits.page)?;
+    let limit = page_size(query.limit, USUAL_NEAREST, state.config().limits.page)?;
     let at = query.position();
     let radius = query.radius_m.map_or(DEFAULT_RADIUS, |radius| radius.0);
     // The runner only says which market it is; the search is not its work.
@@ -186,7 +190,7 @@ pub(super) async fn nearest(
     let find = move |world: &mut World| {
         let market = match &market {
             Some(market) => world.market(market)?,
-            None => world.market_at(at)?,
+            None => world.market_at(at).ok_or(Error::NoMarketThere)?,
         };
         Ok((market.sightings().clone(), world.searchable_since(market)))
     };

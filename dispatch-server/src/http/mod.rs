@@ -14,8 +14,8 @@ pub use openapi::openapi_json;
 
 use crate::State;
 use crate::auth::{Caller, Grant};
-use crate::runner::{Error, World};
-use crate::wire::{self, Answer};
+use crate::runner::{Error, Page, Spot, World};
+use crate::wire::{self, Answer, Cursor};
 use axum::RequestPartsExt;
 use axum::Router;
 use axum::extract::{ConnectInfo, OriginalUri, RawPathParams, Request, State as Extract};
@@ -130,10 +130,38 @@ fn ok(value: &impl Answer) -> Response {
     json(StatusCode::OK, wire::body(value))
 }
 
-/// How many entries a page has: what was asked for, at most and by default the server's limit (100 by default).
-fn page_size(asked: Option<u32>, most: usize) -> Result<usize, Problem> {
+/// One page of a list, and where the next begins. The runner is asked for one part after the other until the page is full: a
+/// cursor names an entry that was shown, never one that only was looked at.
+async fn list<S: Send + 'static, T: Send + 'static>(
+    state: &State,
+    mut page: Page<S>,
+    look: impl Fn(&World, &Page<S>) -> Result<(Vec<T>, Option<Spot>), Error> + Clone + Send + 'static,
+) -> Result<(Vec<T>, Option<Cursor>), Problem> {
+    let (limit, mut shown) = (page.limit, Vec::new());
+    loop {
+        let look = look.clone();
+        let (part, rest);
+        (page, part, rest) = state
+            .ask(move |world| {
+                let (part, rest) = look(world, &page)?;
+                Ok((page, part, rest))
+            })
+            .await?;
+        shown.extend(part);
+        if rest.is_none() || shown.len() >= limit {
+            return Ok((shown, rest.map(|(market, id)| Cursor { market, id })));
+        }
+        page = Page { after: rest, limit: limit - shown.len(), ..page };
+    }
+}
+
+/// How many entries a page has where a request does not say.
+const USUAL_PAGE: usize = 100;
+
+/// How many entries a page has: what was asked for, or as many as usual.
+fn page_size(asked: Option<u32>, usual: usize, most: usize) -> Result<usize, Problem> {
     match asked {
-        None => Ok(most.min(100)),
+        None => Ok(usual.min(most)),
         Some(asked) if asked >= 1 && asked as usize <= most => Ok(asked as usize),
         Some(asked) => Err(Problem::invalid("limit", format!("must be 1 to {most}, not {asked}"))),
     }

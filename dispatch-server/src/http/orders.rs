@@ -2,7 +2,7 @@
 
 use super::extract::{IfMatch, Json, PathId, Query, etag};
 use super::problem::Problem;
-use super::{json, ok, page_size};
+use super::{USUAL_PAGE, json, ok, page_size};
 use crate::State;
 use crate::auth::{Caller, Role};
 use crate::runner::{Error, Page, World};
@@ -51,15 +51,15 @@ pub(super) async fn list(
     caller: Caller,
     Query(query): Query<OrdersQuery>,
 ) -> Result<Response, Problem> {
-    let limit = page_size(query.limit, state.config().limits.page)?;
+    let limit = page_size(query.limit, USUAL_PAGE, state.config().limits.page)?;
     let after = query.cursor.map(|cursor| (cursor.market, cursor.id));
     let page = Page { market: query.market, after, limit, filter: query.status.map(Into::into) };
-    let list = move |world: &mut World| {
-        let (orders, next_cursor) = world.orders(&caller, &page)?;
-        let orders = orders.into_iter().map(|(market, order)| OrderReply::new(market, order)).collect();
-        Ok(OrdersReply { orders, next_cursor })
+    let look = move |world: &World, page: &Page<_>| {
+        let (orders, rest) = world.orders(&caller, page)?;
+        Ok((orders.into_iter().map(|(market, order)| OrderReply::new(market, order)).collect(), rest))
     };
-    Ok(ok(&state.ask(list).await?))
+    let (orders, next_cursor) = super::list(&state, page, look).await?;
+    Ok(ok(&OrdersReply { orders, next_cursor }))
 }
 
 pub(super) async fn get(

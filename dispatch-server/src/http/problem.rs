@@ -157,9 +157,11 @@ impl From<Error> for Problem {
         let (kind, code, field) = match error {
             Error::Refused(refusal) => return Self::refused(&refusal),
             Error::UnknownMarket(_) => (Kind::Unknown, "unknown_market", Some("market")),
-            Error::OutsideMarkets => (Kind::Invalid, "outside_markets", Some("pickup")),
+            Error::OutsideMarkets | Error::OutsideMarket(_) => (Kind::Invalid, "outside_markets", Some("pickup")),
+            Error::NoMarketThere => (Kind::Invalid, "outside_markets", Some("lat")),
             Error::WhichMarket => (Kind::Invalid, "which_market", Some("market")),
             Error::OnShiftElsewhere { .. } => (Kind::Conflict, "on_shift_elsewhere", Some("market")),
+            Error::DriverElsewhere { .. } => (Kind::Conflict, "driver_elsewhere", Some("driver")),
             Error::NotYourPlace => (Kind::Forbidden, "not_your_place", Some("pickup.id")),
             Error::Changed { .. } => (Kind::Changed, "changed", None),
             Error::WhichDriver => (Kind::Conflict, "no_driver", Some("driver")),

@@ -77,22 +77,21 @@ impl Fleet {
     }
 
     /// Registers a driver in a market, moving it there if it was in another.
-    pub(super) fn register(&self, driver: &DriverId, sightings: &Arc<Sightings>) -> Result<(), Error> {
+    pub(super) fn register(&self, driver: &DriverId, sightings: &Arc<Sightings>) {
         let mut posts = self.posts.write();
         if let Some(post) = posts.get(driver) {
             if post.sightings.market == sightings.market {
-                return Ok(());
+                return;
             }
             post.sightings.index.set_available(post.slot, false);
         }
-        let full = |full: dispatch_core::IndexFull| Refusal::Full { what: "drivers", limit: full.max_drivers };
-        let slot = sightings.index.slot(driver).map_err(full)?;
+        let slot = sightings.index.slot(driver);
+        let slot = slot.expect("the index holds as many drivers as the market; the configuration is checked for it");
         sightings.index.set_available(slot, false);
         let seen = Seen { last: None, allowance: BURST, counted_at: Timestamp::MIN };
         let post =
             Post { sightings: sightings.clone(), slot, seen: Mutex::new(seen), heard_at: AtomicI64::new(i64::MIN) };
         posts.insert(driver.clone(), Arc::new(post));
-        Ok(())
     }
 
     /// The market a driver is registered in.

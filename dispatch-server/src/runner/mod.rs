@@ -6,7 +6,7 @@ mod world;
 
 pub use clock::{Clock, ManualClock};
 pub(crate) use fleet::{FixResult, Fleet};
-pub(crate) use world::{Market, Page, World};
+pub(crate) use world::{Market, Page, Spot, World};
 
 use crate::StartError;
 use crate::config::ServerConfig;
@@ -26,10 +26,16 @@ pub(crate) enum Error {
     UnknownMarket(MarketId),
     #[error("the pickup is outside every market")]
     OutsideMarkets,
+    #[error("the pickup is outside market {0}")]
+    OutsideMarket(MarketId),
+    #[error("there is no market at this place")]
+    NoMarketThere,
     #[error("say which market: the server has several and none of them is the default")]
     WhichMarket,
     #[error("driver {driver} is on shift in market {market}; it is in one market at a time")]
     OnShiftElsewhere { driver: DriverId, market: MarketId },
+    #[error("driver {driver} works in market {market}, and the order is in another")]
+    DriverElsewhere { driver: DriverId, market: MarketId },
     #[error("this key submits orders of its own places only; name one of them as pickup.id")]
     NotYourPlace,
     #[error("the order has changed: it is at version {version} now")]

@@ -363,9 +363,10 @@ pub(crate) struct DriversQuery {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DriversReply {
     pub(crate) drivers: Vec<DriverReply>,
-    /// Where the next page begins; absent after the last. A page may be empty and have one.
+    /// Where the next page begins; absent after the last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) next_cursor: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub(crate) next_cursor: Option<Cursor>,
 }
 
 /// Where to look for drivers.

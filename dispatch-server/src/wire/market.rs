@@ -116,8 +116,9 @@ impl MarketStats {
     /// Counts what is in memory. Cost: linear in it, a few milliseconds for 100,000 orders.
     pub(crate) fn new(market: &Market) -> Self {
         let state = market.state();
-        let mut drivers = DriverCounts { registered: state.drivers.len(), ..DriverCounts::default() };
-        for driver in state.drivers.values() {
+        let mut drivers = DriverCounts::default();
+        for driver in market.drivers() {
+            drivers.registered += 1;
             drivers.on_shift += usize::from(driver.shift != Shift::Off);
             drivers.busy += usize::from(!driver.stops.is_empty());
             drivers.paused += usize::from(driver.paused);

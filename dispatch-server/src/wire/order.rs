@@ -452,9 +452,10 @@ pub(crate) struct OrdersQuery {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OrdersReply {
     pub(crate) orders: Vec<OrderReply>,
-    /// Where the next page begins; absent after the last. A page may be empty and have one.
+    /// Where the next page begins; absent after the last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) next_cursor: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub(crate) next_cursor: Option<Cursor>,
 }
 
 /// When an order arrives, and of what the time consists.

@@ -139,11 +139,17 @@ impl std::str::FromStr for OfferName {
 }
 
 /// Where the next page of a list begins.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct Cursor {
     pub(crate) market: MarketId,
     pub(crate) id: String,
+}
+
+impl From<Cursor> for String {
+    fn from(Cursor { market, id }: Cursor) -> String {
+        format!("{market}~{id}")
+    }
 }
 
 impl TryFrom<String> for Cursor {
