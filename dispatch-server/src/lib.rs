@@ -24,6 +24,9 @@
 //! the answer; a full queue is a clear 503. Positions do not pass through it: they go straight to the index, from any thread.
 //! All state is in memory.
 //!
+//! A panic on the runner's thread is a bug that may have left the state half changed, and nobody should decide on it any
+//! more: it ends the process, a host application included.
+//!
 //! An order's version (its `ETag`) is a hash of what the API shows of it. So it changes with anything a client can see and
 //! with nothing else, and needs no counter.
 

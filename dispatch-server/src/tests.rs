@@ -195,6 +195,22 @@ async fn what_is_queued_is_answered_and_nothing_after_the_stop() {
 }
 
 #[tokio::test]
+async fn a_panic_of_the_runner_ends_the_process() {
+    const INNER: &str = "DISPATCH_TEST_RUNNER_PANICS";
+    if std::env::var_os(INNER).is_some() {
+        let server = Server::start().await;
+        let _ = server.state.handle().ask(|_| panic!("a bug")).await;
+        server.state.stop().await;
+        return;
+    }
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    let name = "tests::a_panic_of_the_runner_ends_the_process";
+    let ended = again.args([name, "--exact", "--nocapture"]).env(INNER, "").output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success() && said.contains("the dispatch runner panicked"), "{said}");
+}
+
+#[tokio::test]
 async fn a_drain_answers_what_was_sent_and_lets_nobody_in() {
     let server = Server::start().await;
     let (api, state) = (server.api.clone(), server.state.clone());

@@ -10,6 +10,7 @@ pub(crate) use world::{Market, Page, Spot, World};
 
 use crate::StartError;
 use crate::config::ServerConfig;
+use clock::Steps;
 use dispatch_core::{ConfigError, DriverId, Engine, EngineConfig, MarketId, Refusal, StraightLine};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -108,7 +109,11 @@ impl Drop for AbortOnPanic {
 }
 
 fn run(mut world: World, messages: &Receiver<Message>, clock: &Clock) {
+    let mut steps = Steps::default();
     loop {
+        if let Some(news) = steps.watch(clock.wall_ahead()) {
+            tracing::warn!("{news}");
+        }
         world.pass_time(clock.now());
         let message = match clock.until(world.next_deadline()) {
             Some(wait) => messages.recv_timeout(wait),
