@@ -85,7 +85,7 @@ impl Default for ServerConfig {
 pub struct Sources {
     /// The text of a TOML file.
     pub file: Option<String>,
-    /// Environment variables; those that begin with `DISPATCH_` count.
+    /// Environment variables; those that begin with `DISPATCH_` count, and each of them must name a setting.
     pub environment: Vec<(String, String)>,
     /// `key=value`, as `limits.queue=500`.
     pub flags: Vec<String>,
@@ -108,9 +108,12 @@ impl Sources {
         }
         let names = environment_names();
         for (name, value) in &self.environment {
-            // A cluster may set variables of its own that begin like ours: only those that name a key count.
-            if let Some(key) = names.get(name.as_str()) {
-                set(&mut table, key, value);
+            match names.get(name.as_str()) {
+                Some(key) => set(&mut table, key, value),
+                // The file itself, which the command line reads.
+                None if name == "DISPATCH_CONFIG" => {}
+                None if !name.starts_with("DISPATCH_") || is_service_link(name, value) => {}
+                None => return Err(source(name, "names no setting; `print-config` prints them all")),
             }
         }
         for flag in &self.flags {
@@ -155,6 +158,17 @@ fn environment_names() -> BTreeMap<String, String> {
     let mut names = BTreeMap::new();
     walk(&defaults(), "", &mut names);
     names
+}
+
+/// Whether a cluster set this variable to tell where a service of its own is that is called like ours: Kubernetes sets
+/// `DISPATCH_SERVICE_HOST`, `DISPATCH_PORT` and more for a service `dispatch`.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let words: Vec<&str> = name.split('_').collect();
+    let is_named = words.windows(2).any(|pair| matches!(pair, ["SERVICE", "HOST" | "PORT"]));
+    let is_address = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    let is_part = matches!(words[..], [.., "PORT", port, "TCP" | "UDP" | "SCTP", "PROTO" | "PORT" | "ADDR"]
+        if port.bytes().all(|digit| digit.is_ascii_digit()));
+    is_named || is_part || (is_address && words.contains(&"PORT"))
 }
 
 /// Sets a dotted key from a text: a TOML value, or else the text itself.

@@ -89,7 +89,7 @@ async fn only_staff_acts_on_behalf_of_others() {
         let behalf = json!({"reason": "r", "on_behalf_of": "merchant"});
         server.send_as(key, Method::POST, "/v1/orders/o/cancel", Some(behalf)).await
     };
-    cancel("merchant").await.problem(422, "invalid_value").field("on_behalf_of");
+    cancel("merchant").await.problem(403, "forbidden").field("on_behalf_of");
     assert_eq!(cancel("dispatcher").await.ok().at("/status"), "cancelled");
     server.stop().await;
 }

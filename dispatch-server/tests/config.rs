@@ -39,7 +39,7 @@ fn later_sources_win() {
         environment: vec![
             ("DISPATCH_LISTEN".into(), "127.0.0.1:2".into()),
             ("DISPATCH_RULES_SEARCH_CANDIDATES".into(), "7".into()),
-            ("DISPATCH_PORT_8080_TCP".into(), "tcp://10.0.0.1".into()),
+            ("PATH".into(), "everything else is not ours".into()),
         ],
         flags: Vec::new(),
     };
@@ -88,4 +88,38 @@ fn errors_name_the_key() {
         Sources { flags: vec!["queue".into()], ..Sources::default() }.load(),
         Err(ConfigError::Source { .. })
     ));
+}
+
+#[test]
+fn variables_that_name_no_setting_are_errors() {
+    let load = |name: &str, value: &str| {
+        Sources { environment: vec![(name.into(), value.into())], ..Sources::default() }.load()
+    };
+    for (name, value) in [
+        ("DISPATCH_LIMTS_QUEUE", "5"),
+        ("DISPATCH_LIMITS_QUEUE_", "5"),
+        ("DISPATCH_limits_queue", "5"),
+        ("DISPATCH_PORT", "9000"),
+        ("DISPATCH_PORT_8080", "9000"),
+        ("DISPATCH_", ""),
+    ] {
+        let error = load(name, value).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("{name}: names no setting")), "{error}");
+    }
+    // What Kubernetes sets in every container beside services called `dispatch` and `dispatch-server`.
+    for (name, value) in [
+        ("DISPATCH_SERVICE_HOST", "10.0.0.1"),
+        ("DISPATCH_SERVICE_PORT", "8080"),
+        ("DISPATCH_SERVICE_PORT_HTTP", "8080"),
+        ("DISPATCH_PORT", "tcp://10.0.0.1:8080"),
+        ("DISPATCH_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("DISPATCH_PORT_8080_TCP_PROTO", "tcp"),
+        ("DISPATCH_PORT_8080_TCP_PORT", "8080"),
+        ("DISPATCH_SERVER_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("DISPATCH_SERVER_SERVICE_PORT", "8080"),
+        ("DISPATCH_CONFIG", "dispatch.toml"),
+        ("DISPATCHER", "somebody else"),
+    ] {
+        load(name, value).unwrap();
+    }
 }

@@ -145,7 +145,7 @@ async fn shifts_and_ratings() {
     server.put("/v1/drivers/ana/rating", json!({"rating": 5.5})).await.problem(422, "invalid_value").field("rating");
     assert_eq!(server.act("/v1/drivers/ana/shift/end").await.ok().at("/shift"), "off");
     let late = json!({"until": "2025-01-01T08:00:00Z"});
-    server.post("/v1/drivers/ana/shift/start", late).await.problem(422, "invalid_value").field("until");
+    server.post("/v1/drivers/ana/shift/start", late).await.problem(422, "out_of_range").field("until");
     server.stop().await;
 }
 
@@ -154,7 +154,7 @@ async fn positions_and_who_is_near() {
     let server = Server::start().await;
     server.driver("", "ana").await;
     server.put("/v1/drivers/off", json!({})).await.ok();
-    let near = "/v1/drivers/nearest?lat=52.52&lng=13.41&radius_m=2000&limit=5";
+    let near = "/v1/nearest-drivers?lat=52.52&lng=13.41&radius_m=2000&limit=5";
     let found = server.get(near).await.ok();
     assert_eq!(found.at("/drivers").as_array().unwrap().len(), 1);
     assert!((found.at("/drivers/0/distance_m").as_f64().unwrap() - 676.6).abs() < 1.0, "{:#}", found.body);
@@ -224,7 +224,7 @@ async fn lists_have_pages() {
         assert_eq!(ids, expected);
         server.get(&format!("{list}?limit=0")).await.problem(422, "invalid_value").field("limit");
         server.get(&format!("{list}?cursor=x")).await.problem(422, "invalid_value").field("cursor");
-        server.get(&format!("{list}?cursor=x~y")).await.problem(422, "invalid_value").field("cursor");
+        server.get(&format!("{list}?cursor=x~y")).await.problem(404, "unknown_market").field("cursor");
         server.get(&format!("{list}?market=x")).await.problem(404, "unknown_market");
     }
     let confirmed = server.get("/v1/orders?status=confirmed").await.ok();

@@ -1,6 +1,7 @@
 //! The project's own commands, run as `cargo xtask <command>`. Plain cargo is all they need.
 
 mod fuzz;
+mod fuzz_api;
 mod measure;
 mod needs;
 mod run;
@@ -24,6 +25,8 @@ enum Command {
     Measure(measure::Arguments),
     /// Feed random input to the fuzz targets.
     Fuzz(fuzz::Arguments),
+    /// Ask the running server whatever its contract allows and forbids, as every role.
+    FuzzApi(fuzz_api::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -31,5 +34,6 @@ fn main() -> ExitCode {
         Command::Test => test::run(),
         Command::Measure(arguments) => run::report(measure::run(&arguments)),
         Command::Fuzz(arguments) => run::report(fuzz::run(&arguments)),
+        Command::FuzzApi(arguments) => run::report(fuzz_api::run(&arguments)),
     }
 }

@@ -1,5 +1,6 @@
 //! Runs other programs: says what it runs before it does, how long it took after, and stops at the first failure.
 
+use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
@@ -53,6 +54,14 @@ pub(crate) fn root() -> PathBuf {
     let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     root.pop();
     root
+}
+
+/// The directory that cargo builds into.
+pub(crate) fn target() -> Result<PathBuf, Failure> {
+    let metadata = cargo(["metadata", "--format-version", "1", "--no-deps", "--offline"]).output();
+    let metadata: Option<Value> = metadata.ok().and_then(|output| serde_json::from_slice(&output.stdout).ok());
+    let directory = metadata.as_ref().and_then(|metadata| metadata["target_directory"].as_str());
+    directory.map(PathBuf::from).ok_or_else(|| Failure::Because("cargo does not say where it builds".into()))
 }
 
 /// The cargo that runs this program, to be started in the directory of the workspace.

@@ -7,7 +7,7 @@ use crate::State;
 use crate::auth::Caller;
 use crate::runner::{Error, FixResult, Page, World};
 use crate::wire::{
-    self, DriverPosition, DriverReply, DriversQuery, DriversReply, NearDriver, NearestQuery, NearestReply,
+    self, Code, DriverPosition, DriverReply, DriversQuery, DriversReply, NearDriver, NearestQuery, NearestReply,
     PositionItem, PositionOutcome, PositionReply, PositionsReply, RateDriver, RegisterDriver, ReportPosition,
     ReportPositions, StartShift,
 };
@@ -127,13 +127,13 @@ pub(super) async fn report(
     let outcome: PositionOutcome = state.handle().fleet().report(&id, position, at)?.into();
     match outcome {
         PositionOutcome::TooOld => {
-            Err(Problem::position("too_old", "at", "the position is older than the server takes"))
+            Err(Problem::position(Code::TooOld, "at", "the position is older than the server takes"))
         }
         PositionOutcome::FromFuture => {
-            Err(Problem::position("from_future", "at", "the position is too far ahead of the server's time"))
+            Err(Problem::position(Code::FromFuture, "at", "the position is too far ahead of the server's time"))
         }
         PositionOutcome::TooFast => {
-            Err(Problem::position("too_fast", "lat", "the driver cannot have come here since its last position"))
+            Err(Problem::position(Code::TooFast, "lat", "the driver cannot have come here since its last position"))
         }
         PositionOutcome::RateLimited => Err(Problem::rate_limited()),
         outcome => Ok(ok(&PositionReply { outcome })),
@@ -153,7 +153,7 @@ pub(super) async fn report_batch(
         return Err(Problem::invalid("positions", detail));
     }
     let results = body.positions.into_iter().map(|item| {
-        let (driver, position, at) = match DriverPosition::read(item) {
+        let (driver, position, at) = match DriverPosition::read(&item) {
             Ok(item) => item,
             Err(detail) => return PositionItem { outcome: PositionOutcome::Invalid, detail: Some(detail) },
         };

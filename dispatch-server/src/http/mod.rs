@@ -2,6 +2,7 @@
 
 mod docs;
 mod drivers;
+mod etag;
 mod extract;
 mod markets;
 mod offers;

@@ -100,7 +100,8 @@ pub(crate) struct OrderCounts {
     offered: usize,
     /// Without a driver for too long.
     overdue: usize,
-    /// Half of the delivered ones took at most this long from placing.
+    /// Half of the delivered ones took at most this long from placing; `null` where none was delivered.
+    #[schema(required, minimum = 0)]
     median_delivery_seconds: Option<f64>,
 }
 
@@ -155,6 +156,7 @@ pub(crate) struct HealthReply {
     pub(crate) status: HealthName,
     /// The server's time; shown where it is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     at: Option<Time>,
 }
 

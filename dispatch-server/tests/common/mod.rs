@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
+pub mod contract;
+
 use dispatch_core::{Millis, Timestamp};
 use dispatch_server::{KeyHash, ManualClock, Sources, State, serve};
 use reqwest::header::HeaderMap;
