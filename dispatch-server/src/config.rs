@@ -230,15 +230,13 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
         .map_err(|error| ConfigError::Keys(vec![format!("{}: {}", error.path(), error.inner().to_string().trim())]))?;
     let mut check = Problems::default();
     let listen = check.take("listen", raw.listen.parse::<SocketAddr>().map_err(|_| "must be an address and a port"));
-    let keys: Vec<_> = raw
-        .keys
-        .into_iter()
-        .enumerate()
-        .filter_map(|(i, key)| check.take(&format!("keys[{i}]"), read_key(key)))
-        .collect();
-    for (i, key) in keys.iter().enumerate() {
-        let first = keys[..i].iter().all(|other| other.name != key.name && other.hash != key.hash);
-        check.that(&format!("keys[{i}]"), first, "has the name or the hash of another key");
+    let (mut keys, mut names) = (BTreeMap::new(), BTreeSet::new());
+    for (i, key) in raw.keys.into_iter().enumerate() {
+        let place = format!("keys[{i}]");
+        if let Some((hash, key)) = check.take(&place, read_key(key)) {
+            let new = names.insert(key.name.clone()) && keys.insert(hash, key).is_none();
+            check.that(&place, new, "has the name or the hash of another key");
+        }
     }
     if let Some(listen) = listen.filter(|_| keys.is_empty()) {
         let loopback = listen.ip().is_loopback();
@@ -321,7 +319,7 @@ fn travel(check: &mut Problems, speeds: &Speeds) -> Option<StraightLine> {
     Some(travel)
 }
 
-fn read_key(raw: RawKey) -> Result<Key, String> {
+fn read_key(raw: RawKey) -> Result<(KeyHash, Key), String> {
     let RawKey { name, hash, role, places, driver } = raw;
     let hash = KeyHash::from_hex(&hash).ok_or("hash: must be the 64 hexadecimal digits of a SHA-256")?;
     let only_places = !places.is_empty();
@@ -338,7 +336,7 @@ fn read_key(raw: RawKey) -> Result<Key, String> {
     if only_places && !matches!(grant, Grant::Merchant(_)) {
         return Err("places: only a merchant has them".into());
     }
-    Ok(Key { hash, grant, name })
+    Ok((hash, Key { grant, name }))
 }
 
 fn read_markets(check: &mut Problems, raw: Vec<RawMarket>, rules: &Table) -> Vec<MarketConfig> {

@@ -196,7 +196,7 @@ async fn what_is_queued_is_answered_and_nothing_after_the_stop() {
 
 #[tokio::test]
 async fn a_panic_of_the_runner_ends_the_process() {
-    const INNER: &str = "DISPATCH_TEST_RUNNER_PANICS";
+    const INNER: &str = "LET_THE_RUNNER_PANIC";
     if std::env::var_os(INNER).is_some() {
         let server = Server::start().await;
         let _ = server.state.handle().ask(|_| panic!("a bug")).await;

@@ -52,6 +52,13 @@ fn later_sources_win() {
     assert_eq!(flagged.load().unwrap().listen.port(), 3);
 }
 
+/// Two keys: their names, and the digit of the second's hash where that of the first is 0.
+fn key_twice(one: &str, other: &str, digit: &str) -> String {
+    let key =
+        |name: &str, digit: &str| format!("{{ name = {name:?}, hash = \"{}\", role = \"admin\" }}", digit.repeat(64));
+    format!("keys = [{}, {}]", key(one, "0"), key(other, digit))
+}
+
 #[test]
 fn errors_name_the_key() {
     for (file, key) in [
@@ -78,6 +85,8 @@ fn errors_name_the_key() {
         ("markets = [{ id = \"a\", rules = { window = 0 } }]", "markets[0].rules.window: "),
         ("markets = [{ id = \"a\", rules = { windw = 1 } }]", "markets[0].rules"),
         ("keys = [{ name = \"a\", hash = \"0\", role = \"admin\" }]", "keys[0]: hash: "),
+        (&key_twice("a", "a", "1"), "keys[1]: has the name"),
+        (&key_twice("a", "b", "0"), "keys[1]: has the name"),
     ] {
         let message = wrong(file);
         assert!(message.contains(key), "{file}\n{message}");

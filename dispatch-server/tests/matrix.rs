@@ -32,7 +32,17 @@ enum Stage {
     Offered,
     /// `ana` has it.
     Assigned,
+    /// It is on board.
+    PickedUp,
+    /// It is at its customer's.
+    Delivered,
+    /// It was called off while `ana` had it.
+    Cancelled,
 }
+
+use Stage::{Assigned, Cancelled, Delivered, Known, Offered, Paused, PickedUp, Submitted, Working};
+
+const STAGES: [Stage; 9] = [Known, Working, Paused, Submitted, Offered, Assigned, PickedUp, Delivered, Cancelled];
 
 /// Who may do something, and to whom what there is looks like nothing. Nobody else may.
 #[derive(Clone, Copy)]
@@ -106,7 +116,6 @@ impl Row {
 }
 
 fn rows() -> Vec<Row> {
-    use Stage::{Assigned, Known, Offered, Paused, Submitted, Working};
     let place = json!({"lat": 52.52, "lng": 13.4});
     let fix = json!({"positions": [{"driver": "ana", "lat": 52.52, "lng": 13.4}]});
     let soon = json!({"ready_at": "2026-01-01T00:10:00Z"});
@@ -177,6 +186,18 @@ impl Stage {
         }
         if at_least(Self::Assigned) {
             act("/v1/offers/default-1/accept").await;
+        }
+        let progress: &[_] = match self {
+            Self::PickedUp => &["picked_up"],
+            Self::Delivered => &["picked_up", "delivered"],
+            _ => &[],
+        };
+        for step in progress {
+            server.send_as("admin", Method::POST, "/v1/orders/o-1/progress", Some(json!({"step": step}))).await.ok();
+        }
+        if self == Self::Cancelled {
+            let reason = json!({"reason": "closed"});
+            server.send_as("admin", Method::POST, "/v1/orders/o-1/cancel", Some(reason)).await.ok();
         }
         server
     }
@@ -310,6 +331,88 @@ impl Try {
         }
         tried
     }
+}
+
+/// The stages at which something can be done; at the others the state refuses it, or there is nothing yet.
+fn fits(operation: &str) -> &'static [Stage] {
+    match operation {
+        "startShift" => &[Known],
+        "endShift" => &STAGES[1..],
+        "pauseShift" => &[Working, Submitted, Offered, Assigned, PickedUp, Delivered, Cancelled],
+        "resumeShift" => &[Paused],
+        "kitchenProgress" | "setReadyTime" => &[Submitted],
+        "cancelOrder" => &[Submitted, Offered, Assigned],
+        "failOrder" => &[Submitted, Offered, Assigned, PickedUp],
+        "progressOrder" | "takeBackOrder" => &[Assigned],
+        "assignOrder" | "acceptOffer" | "declineOffer" => &[Offered],
+        "getOrder" | "getEta" | "explainOrder" => &STAGES[3..],
+        "getOffer" => &STAGES[4..],
+        _ => &STAGES,
+    }
+}
+
+/// What the refusals of a state are called, and the states they name.
+const STATES: [(&str, &[&str]); 4] = [
+    ("driver_state", &["is on shift", "is not on shift", "is paused", "is not paused", "has this order"]),
+    (
+        "order_state",
+        &["is pending", "is waiting", "is offered", "is assigned", "is picked_up", "is delivered", "is cancelled"],
+    ),
+    ("offer_closed", &["was accepted", "was withdrawn"]),
+    ("no_driver", &["has no driver"]),
+];
+
+impl Try {
+    /// Does it at every stage: as often as not the state is the wrong one.
+    async fn at_every_stage(&self) {
+        let Row { operation, nothing, status, .. } = &self.row;
+        for stage in STAGES {
+            let server = stage.reach().await;
+            let events = async || {
+                server.send_as("admin", Method::GET, "/v1/stats", None).await.ok().at("/markets/0/events").clone()
+            };
+            let before = events().await;
+            let answer = self.send(&server, "admin", false).await;
+            let told = format!("{operation} at {stage:?}: {} {:#}", answer.status, answer.body);
+            if fits(operation).contains(&stage) {
+                // An order that is known is not new.
+                let known = *operation == "submitOrder" && stage >= Submitted;
+                assert_eq!(answer.status, if known { 200 } else { *status }, "{told}");
+            } else {
+                let there = if self.row.id[0] == "ana" {
+                    Known
+                } else if self.row.id[0] == "o-1" {
+                    Submitted
+                } else {
+                    Offered
+                };
+                let code = answer.body["code"].as_str().unwrap_or_default();
+                match nothing {
+                    Nothing::Unknown(unknown) if stage < there => {
+                        assert_eq!((answer.status, code), (404, *unknown), "{told}")
+                    }
+                    _ => {
+                        let names = STATES.iter().find(|(known, _)| *known == code).map_or(&[][..], |(_, names)| names);
+                        let detail = answer.body["detail"].as_str().unwrap();
+                        assert!(answer.status == 409 && names.iter().any(|name| detail.contains(name)), "{told}");
+                    }
+                }
+                assert_eq!(events().await, before, "{told}");
+            }
+            server.stop().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_state_takes_what_fits_and_names_itself_otherwise() {
+    let contract = contract().await;
+    let mut tries = tokio::task::JoinSet::new();
+    for row in rows() {
+        let (method, path) = contract[row.operation].clone();
+        tries.spawn(async move { Try { row, method, path }.at_every_stage().await });
+    }
+    tries.join_all().await;
 }
 
 /// The operations of the contract, by their names: method and path.
