@@ -17,6 +17,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Schemathesis and everything it needs, each at one version.
 const REQUIREMENTS: &str = include_str!("fuzz_api/requirements.txt");
 
+/// The configuration, beside the keys: orders leave memory and offers expire soon, so that the world stays young.
+const CONFIG: &str =
+    "[rules]\noffers = { sequential = { expires_after = 5000 } }\n[rules.lifetimes]\nretire_after = 1000\n";
+
 /// In whose name the server is asked: a name for this run, and the role of the key. Without a role the server has no keys.
 const CALLERS: [(&str, Option<&[&str]>); 5] = [
     ("without-keys", None),
@@ -127,7 +131,7 @@ fn ask(
         Some(role) => Some([create_key(server, &["--role", "admin", "--name", "world"])?, create_key(server, role)?]),
         None => None,
     };
-    let config = keys.iter().flatten().map(|(_, lines)| lines.as_str()).collect::<String>();
+    let config = keys.iter().flatten().fold(CONFIG.to_owned(), |config, (_, lines)| config + lines);
     let file = home.join("server.toml");
     write(&file, &config)?;
     let server = Server::start(server, &file, &home.join("server.log"))?;
