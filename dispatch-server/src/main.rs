@@ -111,7 +111,8 @@ fn load(options: ConfigOptions) -> Result<ServerConfig, Box<dyn Error>> {
 #[tokio::main]
 async fn run_server(config: ServerConfig) -> Result<(), Box<dyn Error>> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal();
+    // Colours are for people: a log that goes into a file or a collector has none.
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let listener = tokio::net::TcpListener::bind(config.listen).await;
     let listener = listener.map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;

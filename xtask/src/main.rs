@@ -1,5 +1,6 @@
 //! The project's own commands, run as `cargo xtask <command>`. Plain cargo is all they need.
 
+mod demo;
 mod fuzz;
 mod fuzz_api;
 mod measure;
@@ -19,6 +20,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Start a server and a city of clients to watch, in release mode.
+    Demo(demo::Arguments),
     /// Install what the checks need, then run them all: format, lints, documentation, tests.
     Test,
     /// Run timing measurements five times each and print minimum, median and maximum.
@@ -31,6 +34,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
+        Command::Demo(arguments) => run::report(demo::run(&arguments)),
         Command::Test => test::run(),
         Command::Measure(arguments) => run::report(measure::run(&arguments)),
         Command::Fuzz(arguments) => run::report(fuzz::run(&arguments)),

@@ -13,11 +13,14 @@ struct System {
     why: &'static str,
 }
 
-const SYSTEM: &[System] = &[System {
-    proof: &["cc", "--version"],
-    packages: &["gcc", "libc6-dev"],
-    why: "rustc links every program with `cc`",
-}];
+const SYSTEM: &[System] = &[
+    System { proof: &["cc", "--version"], packages: &["gcc", "libc6-dev"], why: "rustc links every program with `cc`" },
+    System {
+        proof: &["curl", "--version"],
+        packages: &["curl"],
+        why: "the session in README.md is tested as it is printed",
+    },
+];
 
 /// What only the tests of the API by its contract need.
 const PYTHON: &[System] = &[System {

@@ -95,6 +95,21 @@ pub(crate) fn run_reading(command: Command, mut each: impl FnMut(&str)) -> Resul
     }
 }
 
+/// Runs a program in place of this one, so that Ctrl-C and its exit code are its own; returns only if it cannot.
+#[cfg(unix)]
+pub(crate) fn become_it(mut command: Command) -> Result<(), Failure> {
+    let shown = show(&command);
+    eprintln!("\n$ {shown}\n");
+    let source = std::os::unix::process::CommandExt::exec(&mut command);
+    Err(Failure::Start { command: shown, source })
+}
+
+/// Runs a program as the last thing this one does.
+#[cfg(not(unix))]
+pub(crate) fn become_it(command: Command) -> Result<(), Failure> {
+    run(command)
+}
+
 /// Whether a program starts and reports success; its output is dropped.
 pub(crate) fn works(mut command: Command) -> bool {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -77,9 +77,11 @@ fn field(path: &str, problem: &str) -> String {
     }
 }
 
-/// The JSON of an answer.
+/// The JSON of an answer, as one line of text.
 pub(crate) fn body(value: &impl Answer) -> Vec<u8> {
-    serde_json::to_vec(value).expect("answers have text keys and finite numbers")
+    let mut line = serde_json::to_vec(value).expect("answers have text keys and finite numbers");
+    line.push(b'\n');
+    line
 }
 
 /// The version of what an answer shows: a hash of its JSON, so it changes whenever the answer does, and only then.
