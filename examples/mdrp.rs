@@ -8,7 +8,7 @@
 //! `cargo run --release --example mdrp -- --json ../mdrplib/public_instances/*`
 
 use clap::Parser;
-use dispatch_core::sim::mdrp::{Day, Instance, Metrics, check, mean};
+use dispatch_core::sim::mdrp::{Day, Instance, Knowledge, Metrics, check, mean};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::error::Error;
@@ -23,6 +23,9 @@ struct Options {
     /// Print JSON lines instead of a table.
     #[arg(long)]
     json: bool,
+    /// Ready times are not known before, only how long a restaurant takes on the mean.
+    #[arg(long)]
+    noisy_ready: bool,
     /// Write each solution into a folder of this one.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -55,9 +58,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             "instance", "orders", "deliv %", "CtD", "RtP", "cost", "s"
         );
     }
+    let knowledge = if options.noisy_ready { Knowledge::Noisy } else { Knowledge::Exact };
     let mut rows = Vec::new();
     for dir in &options.instances {
-        let row = run(dir, options.out.as_deref())?;
+        let row = run(dir, knowledge, options.out.as_deref())?;
         progress.set_message(row.instance.clone());
         progress.inc(1);
         let line =
@@ -82,9 +86,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn run(dir: &Path, out: Option<&Path>) -> Result<Row, Box<dyn Error>> {
+fn run(dir: &Path, knowledge: Knowledge, out: Option<&Path>) -> Result<Row, Box<dyn Error>> {
     let instance = Instance::read(dir)?;
-    let mut day = Day::new(&instance, Day::config(&instance))?;
+    let mut day = Day::new(&instance, Day::config(&instance, knowledge), knowledge)?;
     let mut decided = Vec::new();
     let began = Instant::now();
     while day.begin_minute() {
@@ -93,6 +97,7 @@ fn run(dir: &Path, out: Option<&Path>) -> Result<Row, Box<dyn Error>> {
         decided.push(decides.elapsed());
     }
     let seconds = began.elapsed().as_secs_f64();
+    if std::env::var_os("DUMP").is_some() { for e in day.log() { println!("{}", serde_json::to_string(e)?); } }
     let (solution, _) = day.finish().map_err(|flaw| format!("{}: {flaw}", instance.name()))?;
     if let Err(problems) = check(&instance, &solution) {
         let first: Vec<String> = problems.iter().take(5).map(ToString::to_string).collect();

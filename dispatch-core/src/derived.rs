@@ -40,6 +40,8 @@ pub(crate) struct Derived {
     pub(crate) on_shift: BTreeSet<DriverId>,
     /// The orders that look for a driver, by when they are first looked at.
     pub(crate) waiting: BTreeSet<(Timestamp, OrderId)>,
+    /// The orders that have a driver and may still move to another one.
+    pub(crate) movable: BTreeSet<OrderId>,
     /// What happens by itself, by when.
     pub(crate) deadlines: BTreeSet<(Timestamp, Deadline)>,
 }
@@ -131,6 +133,9 @@ impl Derived {
             }
             self.set_deadline(since + lifetimes.fail_after, Deadline::NoDriver(id.clone()), present);
         }
+        if config.swap.is_some() && order.status.is_before_pickup() {
+            set(&mut self.movable, id.clone(), present);
+        }
         if order.status != DispatchStatus::Waiting {
             return;
         }
@@ -170,7 +175,8 @@ impl Touched {
             | EventKind::DriverPaused { driver: id }
             | EventKind::DriverResumed { driver: id }
             | EventKind::DriverSilent { driver: id }
-            | EventKind::DriverHeard { driver: id } => driver(id),
+            | EventKind::DriverHeard { driver: id }
+            | EventKind::RepositionSuggested { driver: id, .. } => driver(id),
             EventKind::OrderPlaced { order: spec, .. } => order(&spec.id),
             EventKind::OfferMade { offer, driver, orders, .. } => {
                 Self { orders: orders.clone(), driver: Some(driver.clone()), offer: Some(*offer) }

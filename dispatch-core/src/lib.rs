@@ -66,6 +66,7 @@
 
 mod command;
 mod config;
+mod demand;
 mod derived;
 mod engine;
 mod eta;
@@ -84,9 +85,11 @@ mod units;
 
 pub use command::{Action, Command, Refusal, Step};
 pub use config::{
-    ConfigError, ConfigProblem, EngineConfig, FixRules, Lifetimes, Limits, MAX_INDEXED_DRIVERS, MAX_SCORE_TERMS,
-    OfferRule, PositionRule, RoundRule, ScheduleRule, ScorePreset, ScoreWeight, SearchRule, ServiceTimes, StartOn,
+    BundleMode, BundleRule, ConfigError, ConfigProblem, EngineConfig, FixRules, Lifetimes, Limits, MAX_INDEXED_DRIVERS,
+    MAX_SCORE_TERMS, OfferRule, PositionRule, ReadyTimes, RepositionRule, RoundRule, ScheduleRule, ScorePreset,
+    ScoreWeight, SearchRule, ServiceTimes, StartOn, SwapRule,
 };
+pub use demand::DemandMap;
 pub use engine::{Engine, Explanation, RestoreError, Snapshot};
 pub use eta::{Eta, Leg, SpeedError, StraightLine, TravelTime};
 pub use event::{Event, EventKind, HoldReason, ReturnReason, RoundFailure};

@@ -4,7 +4,6 @@ use super::Engine;
 use crate::command::{Action, Refusal, Step};
 use crate::config::{EngineConfig, StartOn};
 use crate::event::{EventKind, ReturnReason, RoundFailure};
-use crate::matching::explanation::Decision;
 use crate::matching::score::Score;
 use crate::model::{
     DispatchStatus, DriverId, DriverSpec, FailReason, KitchenStatus, MAX_SKILLS, OfferId, OrderId, OrderSpec, Reason,
@@ -271,18 +270,11 @@ impl Engine {
     }
 
     fn accept_offer(&mut self, id: OfferId, driver: &DriverId) -> Result<(), Refusal> {
-        let orders = self.open_offer(id, driver)?.orders.clone();
+        let offer = self.open_offer(id, driver)?;
+        let (orders, stops) = (offer.orders.clone(), self.route_by(offer));
         self.close_offer(id, OfferOutcome::Accepted);
-        for order in &orders {
-            self.assign(order, driver, None);
-        }
+        self.assign_on_route(orders, driver, stops, None);
         Ok(())
-    }
-
-    /// Gives a waiting order to a driver.
-    pub(super) fn assign(&mut self, order: &OrderId, driver: &DriverId, decision: Option<Decision>) {
-        let (from, stops) = self.route_with(&self.state.drivers[driver], &self.state.orders[order]);
-        self.emit(EventKind::Assigned { orders: vec![order.clone()], driver: driver.clone(), from, stops, decision });
     }
 
     /// Closes an open offer. A round whose last attempt was turned down has failed.
@@ -320,7 +312,7 @@ impl Engine {
         }
     }
 
-    fn return_order(&mut self, order: OrderId, reason: ReturnReason) {
+    pub(super) fn return_order(&mut self, order: OrderId, reason: ReturnReason) {
         let driver =
             self.state.orders[&order].status.driver().cloned().expect("an order that is returned has a driver");
         let stops = self.route_without(&self.state.drivers[&driver], &order);
@@ -404,7 +396,8 @@ impl Engine {
             DispatchStatus::Waiting => {}
             _ => self.return_order(id.clone(), ReturnReason::Reassigned),
         }
-        self.assign(id, &to, None);
+        let (from, stops) = self.route_with(&self.state.drivers[&to], &self.state.orders[id]);
+        self.emit(EventKind::Assigned { orders: vec![id.clone()], driver: to, from, stops, decision: None });
         Ok(())
     }
 

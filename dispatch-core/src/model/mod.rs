@@ -83,6 +83,11 @@ pub enum Vehicle {
     Van,
 }
 
+impl Vehicle {
+    /// Every kind, each at its own number.
+    pub const ALL: [Self; 4] = [Self::Bicycle, Self::Motorcycle, Self::Car, Self::Van];
+}
+
 /// How much a driver carries or an order weighs, in units the market chooses; at least one.
 pub type Units = NonZeroU16;
 
@@ -187,6 +192,12 @@ impl Place {
     /// A place of which only the position is known.
     pub const fn at(position: Position) -> Self {
         Self { position, id: None, label: None }
+    }
+
+    /// Whether a driver at the one is at the other: the same position, and not two places of different names.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let differ = matches!((&self.id, &other.id), (Some(a), Some(b)) if a != b);
+        self.position == other.position && !differ
     }
 }
 

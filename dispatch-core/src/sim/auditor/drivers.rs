@@ -26,6 +26,8 @@ pub(super) struct Driver {
     pub(super) orders: BTreeSet<OrderId>,
     /// Where it said it was, and when, since it last had no order.
     pub(super) was_at: BTreeSet<(Position, Timestamp)>,
+    /// Where it was sent, and when it was to be there, in this shift.
+    pub(super) sent: BTreeSet<(Position, Timestamp)>,
 }
 
 impl Driver {
@@ -39,6 +41,7 @@ impl Driver {
             offer: None,
             orders: BTreeSet::new(),
             was_at: BTreeSet::new(),
+            sent: BTreeSet::new(),
         }
     }
 
@@ -85,6 +88,7 @@ impl Auditor {
     pub(super) fn shift_started(&mut self, id: &DriverId, until: Option<Timestamp>) -> Check {
         let driver = self.driver_mut(id)?;
         ensure(driver.shift == Shift::Off, rule::DRIVER_SHIFT, || format!("driver {id} is {}", driver.state()))?;
+        driver.sent.clear();
         (driver.shift, driver.until, driver.paused, driver.silent) = (Shift::On, until, false, false);
         self.watch_driver(id);
         Ok(())
@@ -139,6 +143,17 @@ impl Auditor {
         ensure(driver.silent, rule::DRIVER_SILENCE, || format!("driver {id} was not silent"))?;
         driver.silent = false;
         Ok(())
+    }
+
+    /// Only who has nothing to do and could take an order is told to wait elsewhere.
+    pub(super) fn reposition_suggested(&mut self, id: &DriverId, to: Position, arrive_at: Timestamp) -> Check {
+        let at = self.at;
+        ensure(arrive_at >= at, rule::REPOSITION_PAST, || format!("driver {id} would be there at {arrive_at}"))?;
+        let driver = self.on_shift(id)?;
+        let idle = driver.is_available() && driver.orders.is_empty() && driver.offer.is_none();
+        driver.sent.insert((to, arrive_at));
+        let state = driver.state();
+        ensure(idle, rule::REPOSITION_IDLE, || format!("driver {id} is {state} or has something to do"))
     }
 
     fn on_shift(&mut self, id: &DriverId) -> Result<&mut Driver, Breach> {

@@ -191,6 +191,9 @@ impl Auditor {
             EventKind::DriverRegistered { driver } => self.driver_registered(driver),
             EventKind::DriverRated { driver, .. } => self.driver(driver).map(drop),
             EventKind::ShiftStarted { driver, until } => self.shift_started(driver, *until),
+            EventKind::RepositionSuggested { driver, position, arrive_at } => {
+                self.reposition_suggested(driver, *position, *arrive_at)
+            }
             EventKind::ShiftEnding { driver } => self.shift_ending(driver),
             EventKind::ShiftEnded { driver } => self.shift_ended(driver),
             EventKind::DriverPaused { driver } => self.driver_paused(driver, true),
