@@ -49,7 +49,7 @@ impl Engine {
     pub(super) fn rule(&self, decided: &Decided<'_>) -> Vec<Ruling> {
         let Decided { planner, shortlists, plan, .. } = decided;
         let mut rulings = Vec::new();
-        for (row, edge) in plan.choices() {
+        for (row, edge) in planner.choices(plan) {
             let verdict = self.verdict(decided, row, edge);
             let taker = match &verdict {
                 Verdict::Commit { driver, .. } => Some(*driver),
@@ -108,7 +108,7 @@ impl Engine {
         if edge.supply as usize >= decided.drivers {
             return Verdict::Hold { reason: HoldReason::DriverBusy, slack: Some(slack) };
         }
-        let commit = Verdict::Commit { driver, edge, calls: row.calls.clone() };
+        let commit = Verdict::Commit { driver, edge, calls: planner.calls(row).into_owned() };
         let keeps = |&demand: &u32| planner.demands[demand as usize].holder == Some(driver);
         if row.demands.iter().any(keeps) {
             return commit;
@@ -124,11 +124,12 @@ impl Engine {
 
     /// How much later the driver could be sent.
     fn slack(&self, planner: &Planner<'_>, row: &Row<'_>, supply: &Supply<'_>) -> Millis {
-        let at_first = |id: &OrderId| row.calls[0].tasks.iter().any(|task| task.order.id == *id);
+        let calls = planner.calls(row);
+        let at_first = |id: &OrderId| calls[0].tasks.iter().any(|task| task.order.id == *id);
         let demands = row.demands.iter().map(|&demand| &planner.demands[demand as usize]);
         let first = demands.filter(|demand| at_first(&demand.task.order.id));
         let ready = first.map(|demand| demand.ready_soonest).max().expect("a row is for an order");
-        let judged = planner.terms.route(&row.calls, &supply.at_end(), supply, |candidate| {
+        let judged = planner.terms.route(&calls, &supply.at_end(), supply, |candidate| {
             let promise = |d: &route::plan::Delivery<'_>| schedule::promise_slack(d.order.promised_at, d.deliver_at);
             let promise = candidate.deliveries.iter().filter_map(promise).min();
             schedule::urgency(schedule::pickup_slack(ready, candidate.reach_at), promise)
@@ -322,7 +323,7 @@ impl Engine {
     /// Tells idle drivers where orders are to be expected.
     pub(super) fn suggest_moves(&self, decided: &Decided<'_>, rule: &RepositionRule, now: Timestamp) -> Vec<EventKind> {
         let used: BTreeSet<u32> =
-            decided.plan.choices().filter_map(|(_, edge)| edge).map(|edge| edge.supply).collect();
+            decided.planner.choices(&decided.plan).filter_map(|(_, edge)| edge).map(|edge| edge.supply).collect();
         let drivers = (0..).zip(&decided.planner.supplies[..decided.drivers]);
         let idle: Vec<&Supply<'_>> = drivers
             .filter(|(row, supply)| {

@@ -65,7 +65,7 @@ pub(super) struct Decided<'a> {
     pub(super) drivers: usize,
     /// By the number of the demand.
     pub(super) shortlists: Vec<Shortlist<'a>>,
-    pub(super) plan: Plan<'a>,
+    pub(super) plan: Plan,
 }
 
 impl Engine {
@@ -93,26 +93,27 @@ impl Engine {
         let Fleet { supplies, groups, excluded } = fleet;
         let terms = Terms { now: self.now(), service: &config.service, travel: &*self.travel };
         let demands = waiting.iter().map(|order| self.demand(order)).collect();
-        let mut planner = Planner { terms, rules: config, score: &self.score, demands, supplies };
+        let mut planner = Planner { terms, rules: config, score: &self.score, demands, supplies, rows: Vec::new() };
         let drivers = planner.supplies.len();
 
         let shortlists: Vec<Shortlist<'_>> = (0..)
             .zip(waiting)
             .map(|(demand, order)| self.shortlist(&planner, demand, order, &groups, &excluded))
             .collect();
-        let numbered = (0..).zip(&shortlists);
-        let mut rows: Vec<_> = numbered.map(|(demand, list)| planner.row(demand, list.found.clone())).collect();
-        let mut plan = planner.solve(rows.clone());
+        for (demand, list) in (0..).zip(&shortlists) {
+            planner.push_row(demand, list.found.clone());
+        }
+        let mut plan = planner.solve();
         let turns = planner.next_turns(&plan);
         if !turns.is_empty() {
             let members = (drivers as u32..).zip(turns.iter().map(|turn| turn.from.position)).collect::<Vec<_>>();
             planner.supplies.extend(turns);
             let group = Group::new(members);
-            for (row, list) in rows.iter_mut().zip(&shortlists) {
-                let (edges, _) = search(&planner, row.demands[0], &group, list.radius, Planner::append);
-                row.edges.extend(edges);
+            for (demand, list) in (0..).zip(&shortlists) {
+                let (edges, _) = search(&planner, demand, &group, list.radius, Planner::append);
+                planner.rows[demand as usize].edges.extend(edges);
             }
-            plan = planner.solve(rows);
+            plan = planner.solve();
         }
         let plan = planner.bundle(plan, drivers);
         Decided { planner, drivers, shortlists, plan }
@@ -257,9 +258,11 @@ impl Engine {
                 break;
             }
         }
-        list.found.extend(joins);
-        list.found.sort_unstable_by_key(|edge| (edge.supply, edge.cost, edge.joins));
-        list.found.dedup_by_key(|edge| edge.supply);
+        if !joins.is_empty() {
+            list.found.extend(joins);
+            list.found.sort_unstable_by_key(|edge| (edge.supply, edge.cost, edge.joins));
+            list.found.dedup_by_key(|edge| edge.supply);
+        }
         list
     }
 
@@ -296,6 +299,17 @@ fn search<'p>(
 ) -> (Vec<Edge>, BTreeMap<Exclusion, u32>) {
     let at = planner.demands[demand as usize].task.order.pickup.position;
     let limit = planner.rules.search.candidates as usize;
+    if group.points.len() <= limit {
+        let mut edges = Vec::new();
+        let mut excluded: BTreeMap<Exclusion, u32> = BTreeMap::new();
+        for point in group.points.within(at, radius) {
+            match fit(planner, demand, group.rows[point as usize]) {
+                Ok(edge) => edges.push(edge),
+                Err(exclusion) => *excluded.entry(exclusion).or_default() += 1,
+            }
+        }
+        return (edges, excluded);
+    }
     // The search asks about a few more drivers than it returns.
     let mut able: Vec<(u32, Edge)> = Vec::new();
     let mut excluded: BTreeMap<Exclusion, u32> = BTreeMap::new();

@@ -12,6 +12,7 @@ use crate::matching::score::Score;
 use crate::route::Anchor;
 use crate::route::plan::{self, Call, SetOut};
 use crate::units::{Meters, Millis};
+use std::borrow::Cow;
 use std::cmp::Reverse;
 
 /// How often bundles are looked for in one window. Each pass adds one order to a bundle at most.
@@ -29,6 +30,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) demands: Vec<Demand<'a>>,
     /// Every driver once; then drivers who are planned to fetch something, after that.
     pub(crate) supplies: Vec<Supply<'a>>,
+    /// Orders one by one, then every bundle that was tried.
+    pub(crate) rows: Vec<Row<'a>>,
 }
 
 /// A driver an order, or a bundle, could go to.
@@ -47,25 +50,18 @@ pub(crate) struct Edge {
 pub(crate) struct Row<'a> {
     /// Which orders, the one that was there first leading.
     pub(crate) demands: Vec<u32>,
-    /// The stops it takes.
-    pub(crate) calls: Vec<Call<'a>>,
+    /// The stops of a bundle; empty for one order, whose stops are plain.
+    calls: Vec<Call<'a>>,
     /// Who could take it, each once.
     pub(crate) edges: Vec<Edge>,
 }
 
-/// What was decided.
+/// Which rows there are, every order in one of them, and who they go to.
 #[derive(Debug)]
-pub(crate) struct Plan<'a> {
-    pub(crate) rows: Vec<Row<'a>>,
+pub(crate) struct Plan {
+    rows: Vec<u32>,
     pairs: Pairs,
     work_left: u64,
-}
-
-impl<'a> Plan<'a> {
-    /// Each row and the driver it goes to.
-    pub(crate) fn choices(&self) -> impl Iterator<Item = (&Row<'a>, Option<Edge>)> {
-        self.rows.iter().zip(&self.pairs.chosen).map(|(row, chosen)| (row, chosen.map(|edge| row.edges[edge])))
-    }
 }
 
 impl<'a> Planner<'a> {
@@ -118,24 +114,40 @@ impl<'a> Planner<'a> {
         (swap.penalty * 1_000.0) as i64 * leaving as i64
     }
 
-    /// A row of one order.
-    pub(crate) fn row(&self, demand: u32, mut edges: Vec<Edge>) -> Row<'a> {
+    /// Each row of the plan, and the driver it goes to.
+    pub(crate) fn choices<'s>(&'s self, plan: &'s Plan) -> impl Iterator<Item = (&'s Row<'a>, Option<Edge>)> {
+        let row = |row: &u32| &self.rows[*row as usize];
+        let rows = plan.rows.iter().map(row).zip(&plan.pairs.chosen);
+        rows.map(|(row, chosen)| (row, chosen.map(|edge| row.edges[edge])))
+    }
+
+    /// The stops a row takes.
+    pub(crate) fn calls<'s>(&self, row: &'s Row<'a>) -> Cow<'s, [Call<'a>]> {
+        match row.demands[..] {
+            [demand] => plan::alone(self.demands[demand as usize].task).into(),
+            _ => (&row.calls).into(),
+        }
+    }
+
+    /// Adds a row of one order.
+    pub(crate) fn push_row(&mut self, demand: u32, mut edges: Vec<Edge>) {
         let paired = self.rules.search.paired as usize;
         if edges.len() > paired {
             edges.select_nth_unstable_by_key(paired, |edge| (edge.cost, edge.supply));
             edges.truncate(paired);
         }
-        Row { demands: vec![demand], calls: plan::alone(self.demands[demand as usize].task), edges }
+        self.rows.push(Row { demands: vec![demand], calls: Vec::new(), edges });
     }
 
-    /// Pairs the rows at the least total cost.
-    pub(crate) fn solve(&self, rows: Vec<Row<'a>>) -> Plan<'a> {
-        self.solve_within(rows, self.rules.work_budget)
+    /// Pairs all rows at the least total cost.
+    pub(crate) fn solve(&self) -> Plan {
+        self.solve_within((0..self.rows.len() as u32).collect(), self.rules.work_budget)
     }
 
-    fn solve_within(&self, rows: Vec<Row<'a>>, budget: u64) -> Plan<'a> {
+    fn solve_within(&self, rows: Vec<u32>, budget: u64) -> Plan {
         let mut pairing = Pairing::new(self.supplies.len());
-        for row in &rows {
+        for &row in &rows {
+            let row = &self.rows[row as usize];
             pairing.push_row(row.edges.iter().map(|edge| (edge.supply, edge.cost)), self.unmatched(row));
         }
         let pairs = pairing.solve(budget);
@@ -153,7 +165,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The drivers after what they are planned to fetch, where some order has nobody else, or nobody in time.
-    pub(crate) fn next_turns(&self, plan: &Plan<'a>) -> Vec<Supply<'a>> {
+    pub(crate) fn next_turns(&self, plan: &Plan) -> Vec<Supply<'a>> {
         let served = |row: &Row<'a>, edge: Option<Edge>| {
             let Some(edge) = edge else { return false };
             let task = &self.demands[row.demands[0] as usize].task;
@@ -161,7 +173,7 @@ impl<'a> Planner<'a> {
             let reach_at = self.terms.alone(task, supply, |candidate| candidate.reach_at);
             edge.joins || reach_at.is_some_and(|reach_at| reach_at - task.ready_at <= LATE)
         };
-        if plan.choices().all(|(row, edge)| served(row, edge)) {
+        if self.choices(plan).all(|(row, edge)| served(row, edge)) {
             return Vec::new();
         }
         let turn = |(row, edge): (&Row<'a>, Option<Edge>)| {
@@ -180,11 +192,11 @@ impl<'a> Planner<'a> {
                 ..supply.clone()
             })
         };
-        plan.choices().filter_map(turn).collect()
+        self.choices(plan).filter_map(turn).collect()
     }
 
     /// Bundles orders where that makes the whole window better. Only the first `drivers` supplies carry bundles.
-    pub(crate) fn bundle(&self, mut plan: Plan<'a>, drivers: usize) -> Plan<'a> {
+    pub(crate) fn bundle(&mut self, mut plan: Plan, drivers: usize) -> Plan {
         let Some(within) = self.rules.bundles.mode.reach() else { return plan };
         for _ in 0..BUNDLE_PASSES {
             let merged = self.merge(&plan, within, drivers);
@@ -205,34 +217,36 @@ impl<'a> Planner<'a> {
     }
 
     /// The rows with the best merges made, each row in one merge at most.
-    fn merge(&self, plan: &Plan<'a>, within: Meters, drivers: usize) -> Vec<Row<'a>> {
+    fn merge(&mut self, plan: &Plan, within: Meters, drivers: usize) -> Vec<u32> {
         let mut merges = self.merges(plan, within, drivers);
         merges.sort_by_key(|merge| (Reverse(merge.gain), merge.from, merge.into));
-        let mut rows: Vec<Option<Row<'a>>> = plan.rows.iter().cloned().map(Some).collect();
+        let mut rows: Vec<Option<u32>> = plan.rows.iter().copied().map(Some).collect();
         let mut touched = vec![false; rows.len()];
         for Merge { from, into, calls, .. } in merges {
             if touched[from] || touched[into] {
                 continue;
             }
             (touched[from], touched[into]) = (true, true);
-            let joining = rows[from].take().expect("a row is merged once");
-            let leading = rows[into].take().expect("a row is merged once");
-            rows[into] = Some(self.merged(&leading, &joining, calls));
+            let row = |place: usize| &self.rows[plan.rows[place] as usize];
+            let merged = self.merged(row(into), row(from), calls);
+            (rows[from], rows[into]) = (None, Some(self.rows.len() as u32));
+            self.rows.push(merged);
         }
         rows.into_iter().flatten().collect()
     }
 
     /// Every way to add a single order to a row that has a driver, where that is worth more than it costs.
-    fn merges(&self, plan: &Plan<'a>, within: Meters, drivers: usize) -> Vec<Merge<'a>> {
-        let pickup = |row: &Row<'_>| row.calls[0].position;
+    fn merges(&self, plan: &Plan, within: Meters, drivers: usize) -> Vec<Merge<'a>> {
+        let row = |place: usize| &self.rows[plan.rows[place] as usize];
+        let pickup = |row: &Row<'_>| self.demands[row.demands[0] as usize].task.order.pickup.position;
         // Rows by where they are fetched first, so that neighbours in this sequence are the ones to compare.
         let mut places: Vec<usize> = (0..plan.rows.len()).collect();
-        places.sort_by_key(|&row| (pickup(&plan.rows[row]), row));
+        places.sort_by_key(|&place| (pickup(row(place)), place));
         let near = |a: &Row<'_>, b: &Row<'_>| {
             pickup(a) == pickup(b) || (within > Meters::ZERO && pickup(a).distance(pickup(b)) <= within)
         };
         let mut merges = Vec::new();
-        for (into, (leading, edge)) in plan.choices().enumerate() {
+        for (into, (leading, edge)) in self.choices(plan).enumerate() {
             let Some(edge) = edge.filter(|edge| !edge.joins && (edge.supply as usize) < drivers) else { continue };
             if leading.demands.len() >= usize::from(self.rules.bundles.max_orders) {
                 continue;
@@ -241,11 +255,11 @@ impl<'a> Planner<'a> {
                 0..places.len()
             } else {
                 let at = pickup(leading);
-                let first = places.partition_point(|&row| pickup(&plan.rows[row]) < at);
-                first..places.partition_point(|&row| pickup(&plan.rows[row]) <= at)
+                let first = places.partition_point(|&place| pickup(row(place)) < at);
+                first..places.partition_point(|&place| pickup(row(place)) <= at)
             };
             for &from in &places[alike] {
-                let joining = &plan.rows[from];
+                let joining = row(from);
                 if from != into && joining.demands.len() == 1 && near(leading, joining) {
                     merges.extend(self.try_merge(plan, from, into, edge));
                 }
@@ -254,15 +268,15 @@ impl<'a> Planner<'a> {
         merges
     }
 
-    fn try_merge(&self, plan: &Plan<'a>, from: usize, into: usize, edge: Edge) -> Option<Merge<'a>> {
-        let leading = &plan.rows[into];
-        let joining = plan.rows[from].demands[0];
+    fn try_merge(&self, plan: &Plan, from: usize, into: usize, edge: Edge) -> Option<Merge<'a>> {
+        let leading = self.calls(&self.rows[plan.rows[into] as usize]);
+        let joining = self.rows[plan.rows[from] as usize].demands[0];
         let supply = &self.supplies[edge.supply as usize];
         may_take(&self.demands[joining as usize], supply).ok()?;
         let set_out = supply.at_end();
-        let now = self.cost(&leading.calls, &set_out, supply)?;
+        let now = self.cost(&leading, &set_out, supply)?;
         let task = self.demands[joining as usize].task;
-        let routes = plan::insertions(&leading.calls, task, self.rules.bundles.mode).into_iter();
+        let routes = plan::insertions(&leading, task, self.rules.bundles.mode).into_iter();
         let (cost, calls) = self.cheapest(routes, &set_out, supply)?;
         let gain = plan.pairs.burdens[from] - (cost - now) - self.min_gain();
         (gain > 0).then_some(Merge { gain, from, into, calls })

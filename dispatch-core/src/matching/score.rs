@@ -51,6 +51,11 @@ const BUILT_IN: &[(&str, Value)] = &[
     }),
 ];
 
+/// To the nearest whole number, halves away from zero; without a call.
+fn round(value: f64) -> i64 {
+    (value + 0.5_f64.copysign(value)) as i64
+}
+
 fn square(value: f64) -> f64 {
     value * value
 }
@@ -173,7 +178,7 @@ impl Score {
                 Term::Custom(term) => term.value(candidate),
             };
             let milli = weight * value * 1_000.0;
-            if milli.is_nan() { -MOST_MILLI as i64 } else { milli.clamp(-MOST_MILLI, MOST_MILLI).round() as i64 }
+            if milli.is_nan() { -MOST_MILLI as i64 } else { round(milli.clamp(-MOST_MILLI, MOST_MILLI)) }
         })
     }
 }
