@@ -76,6 +76,7 @@ mod index;
 mod matching;
 mod model;
 mod offer;
+mod readiness;
 mod route;
 mod schedule;
 #[cfg(feature = "sim")]
@@ -105,6 +106,7 @@ pub use model::{
     RatingError, Reason, Role, Skill, Text, TextError, Units, Vehicle,
 };
 pub use offer::{MAX_OFFERS_PER_ORDER, Offer, OfferBook, OfferOutcome};
+pub use readiness::Readiness;
 pub use route::{Anchor, Stop, StopKind};
 pub use state::{Digest, Driver, Hold, Order, OrderTimes, Round, Shift, State};
 pub use units::{Meters, MetersError, Millis, Timestamp};

@@ -9,6 +9,7 @@ use crate::model::{
     Acceptance, DispatchStatus, DriverId, DriverSpec, KitchenStatus, OfferId, OrderId, OrderSpec, PublicStatus, Rating,
 };
 use crate::offer::{MAX_OFFERS_PER_ORDER, Offer, OfferBook, OfferOutcome};
+use crate::readiness::Readiness;
 use crate::route::{Anchor, Stop, StopKind};
 use crate::units::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,8 @@ pub struct State {
     pub offers: OfferBook,
     /// Where orders have come from lately.
     pub demand: DemandMap,
+    /// How good ready times are.
+    pub readiness: Readiness,
 }
 
 /// An order and what became of it so far.
@@ -496,7 +499,14 @@ impl State {
                 let previous = self.orders.insert(spec.id.clone(), order);
                 assert!(previous.is_none(), "an order is placed once");
             }
-            EventKind::KitchenProgressed { order, status } => self.order_mut(order).kitchen = *status,
+            EventKind::KitchenProgressed { order: id, status } => {
+                let order = self.orders.get_mut(id).expect("an event is about an order that exists");
+                order.kitchen = *status;
+                if *status == KitchenStatus::Ready {
+                    let (stated, actual) = (order.ready_at - order.times.placed, at - order.times.placed);
+                    self.readiness.record(order.spec.pickup.id.as_ref(), stated, actual);
+                }
+            }
             EventKind::ReadyTimeChanged { order, ready_at } => self.order_mut(order).ready_at = *ready_at,
             EventKind::DispatchStarted { order } => {
                 let order = self.order_mut(order);

@@ -20,6 +20,8 @@ impl Engine {
         if self.next_window().is_some_and(|at| at <= self.now()) {
             self.run_window();
             self.clock.last_window = self.now();
+            // A window may take the last order from a driver whose shift is over.
+            self.meet_deadlines();
         }
     }
 

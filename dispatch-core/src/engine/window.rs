@@ -128,8 +128,14 @@ impl Engine {
 
     fn demand<'a>(&'a self, order: &'a Order) -> Demand<'a> {
         let task = self.task(order);
-        let holder = order.status.driver();
-        Demand { task, ready_soonest: task.ready_at, asked: &order.round.asked, holder }
+        let ready_soonest = match self.state.config.schedule.ready_times {
+            ReadyTimes::Learned { depart_at_probability } if !order.is_ready_for_sure() => {
+                let (place, placed) = (order.spec.pickup.id.as_ref(), order.times.placed);
+                self.state.readiness.ready_by(place, placed, order.ready_at, self.now(), depart_at_probability)
+            }
+            _ => order.ready_at,
+        };
+        Demand { task, ready_soonest, asked: &order.round.asked, holder: order.status.driver() }
     }
 
     fn task<'a>(&'a self, order: &'a Order) -> Task<'a> {
