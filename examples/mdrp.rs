@@ -97,7 +97,11 @@ fn run(dir: &Path, knowledge: Knowledge, out: Option<&Path>) -> Result<Row, Box<
         decided.push(decides.elapsed());
     }
     let seconds = began.elapsed().as_secs_f64();
-    if std::env::var_os("DUMP").is_some() { for e in day.log() { println!("{}", serde_json::to_string(e)?); } }
+    if std::env::var_os("DUMP").is_some() {
+        for e in day.log() {
+            println!("{}", serde_json::to_string(e)?);
+        }
+    }
     let (solution, _) = day.finish().map_err(|flaw| format!("{}: {flaw}", instance.name()))?;
     if let Err(problems) = check(&instance, &solution) {
         let first: Vec<String> = problems.iter().take(5).map(ToString::to_string).collect();

@@ -520,11 +520,9 @@ impl EngineConfig {
 
     fn validate_routes(&self, check: &mut Check) {
         if let ReadyTimes::Learned { depart_at_probability: share } = self.schedule.ready_times {
-            check.that(
-                "schedule.ready_times.learned.depart_at_probability",
-                (0.0..=1.0).contains(&share),
-                || format!("must be 0 to 1, not {share}"),
-            );
+            check.that("schedule.ready_times.learned.depart_at_probability", (0.0..=1.0).contains(&share), || {
+                format!("must be 0 to 1, not {share}")
+            });
         }
         let BundleRule { max_orders, min_gain, .. } = self.bundles;
         check.that("bundles.max_orders", (1..=10).contains(&max_orders), || {

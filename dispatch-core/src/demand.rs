@@ -6,8 +6,8 @@ use h3o::Resolution;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Cells of about 130 m across, so that a cell is a pickup place or a few beside each other.
-const RESOLUTION: Resolution = Resolution::Ten;
+/// Cells of about 50 m across, so that a cell is one pickup place or its next door.
+const RESOLUTION: Resolution = Resolution::Eleven;
 
 /// How long an order counts for where orders come from, and for how many there are now: after this time, 1/e.
 const PLACES_MEMORY: Millis = Millis::from_mins(12 * 60);

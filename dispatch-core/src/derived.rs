@@ -38,6 +38,8 @@ pub(crate) enum Deadline {
 pub(crate) struct Derived {
     /// The drivers on shift, those whose shift is ending included.
     pub(crate) on_shift: BTreeSet<DriverId>,
+    /// The drivers off shift whose next one is on the roster.
+    pub(crate) rostered: BTreeSet<DriverId>,
     /// The orders that look for a driver, by when they are first looked at.
     pub(crate) waiting: BTreeSet<(Timestamp, OrderId)>,
     /// The orders that have a driver and may still move to another one.
@@ -109,6 +111,8 @@ impl Derived {
         let id = &driver.spec.id;
         if driver.is_on_shift() {
             set(&mut self.on_shift, id.clone(), present);
+        } else if driver.planned.is_some() {
+            set(&mut self.rostered, id.clone(), present);
         }
         if let Shift::On { until: Some(until), .. } = driver.shift
             && driver.stops.is_empty()
@@ -169,6 +173,7 @@ impl Touched {
             EventKind::Configured { .. } => Self::default(),
             EventKind::DriverRegistered { driver: spec } => driver(&spec.id),
             EventKind::DriverRated { driver: id, .. }
+            | EventKind::ShiftPlanned { driver: id, .. }
             | EventKind::ShiftStarted { driver: id, .. }
             | EventKind::ShiftEnding { driver: id }
             | EventKind::ShiftEnded { driver: id }

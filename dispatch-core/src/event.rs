@@ -4,7 +4,7 @@ use crate::config::EngineConfig;
 use crate::geo::Position;
 use crate::matching::explanation::Decision;
 use crate::model::{
-    Actor, DriverId, DriverSpec, FailReason, KitchenStatus, OfferId, OrderId, OrderSpec, Rating, Reason,
+    Actor, DriverId, DriverSpec, FailReason, KitchenStatus, OfferId, OrderId, OrderSpec, PlannedShift, Rating, Reason,
 };
 use crate::offer::OfferOutcome;
 use crate::route::{Anchor, Stop};
@@ -46,6 +46,13 @@ pub enum EventKind {
         driver: DriverId,
         /// The new average.
         rating: Rating,
+    },
+    /// The next shift of a driver was put on the roster, or taken off.
+    ShiftPlanned {
+        /// Who.
+        driver: DriverId,
+        /// The shift.
+        planned: Option<PlannedShift>,
     },
     /// A driver began to work.
     ShiftStarted {

@@ -102,8 +102,8 @@ pub use matching::pairing::{MAX_COST, Pairing, Pairs};
 pub use matching::score::{ScoreTerm, built_in_score_terms};
 pub use model::{
     Acceptance, Actor, DispatchStatus, DisplayData, DriverId, DriverSpec, FailReason, IdError, KitchenStatus, Label,
-    MAX_ID_LEN, MAX_SKILLS, MarketId, OfferId, OrderId, OrderSpec, Pay, Place, PlaceId, PublicStatus, Rating,
-    RatingError, Reason, Role, Skill, Text, TextError, Units, Vehicle,
+    MAX_ID_LEN, MAX_SKILLS, MarketId, OfferId, OrderId, OrderSpec, Pay, Place, PlaceId, PlannedShift, PublicStatus,
+    Rating, RatingError, Reason, Role, Skill, Text, TextError, Units, Vehicle,
 };
 pub use offer::{MAX_OFFERS_PER_ORDER, Offer, OfferBook, OfferOutcome};
 pub use readiness::Readiness;

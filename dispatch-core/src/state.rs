@@ -6,7 +6,8 @@ use crate::event::{Event, EventKind, HoldReason, ReturnReason};
 use crate::geo::Position;
 use crate::matching::explanation::Decision;
 use crate::model::{
-    Acceptance, DispatchStatus, DriverId, DriverSpec, KitchenStatus, OfferId, OrderId, OrderSpec, PublicStatus, Rating,
+    Acceptance, DispatchStatus, DriverId, DriverSpec, KitchenStatus, OfferId, OrderId, OrderSpec, PlannedShift,
+    PublicStatus, Rating,
 };
 use crate::offer::{MAX_OFFERS_PER_ORDER, Offer, OfferBook, OfferOutcome};
 use crate::readiness::Readiness;
@@ -116,6 +117,8 @@ pub struct Driver {
     pub acceptance: Acceptance,
     /// Whether it works.
     pub shift: Shift,
+    /// Its next shift, if that is on the roster.
+    pub planned: Option<PlannedShift>,
     /// Whether it gets no new orders for now.
     pub paused: bool,
     /// Whether it has not been heard of for too long.
@@ -276,6 +279,7 @@ impl State {
             }
             EventKind::DriverRegistered { .. }
             | EventKind::DriverRated { .. }
+            | EventKind::ShiftPlanned { .. }
             | EventKind::ShiftStarted { .. }
             | EventKind::ShiftEnding { .. }
             | EventKind::ShiftEnded { .. }
@@ -323,8 +327,10 @@ impl State {
                 }
             },
             EventKind::DriverRated { driver, rating } => self.driver_mut(driver).rating = *rating,
+            EventKind::ShiftPlanned { driver, planned } => self.driver_mut(driver).planned = *planned,
             EventKind::ShiftStarted { driver, until } => {
                 let driver = self.driver_mut(driver);
+                driver.planned = None;
                 driver.shift = Shift::On { since: event.at, until: *until };
                 driver.idle_since = event.at;
                 driver.anchor = None;
@@ -577,6 +583,7 @@ impl Driver {
             rating: Rating::BEST,
             acceptance: Acceptance::default(),
             shift: Shift::Off,
+            planned: None,
             paused: false,
             silent: false,
             offer: None,

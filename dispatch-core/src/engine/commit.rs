@@ -67,9 +67,12 @@ impl Engine {
                     rulings.extend(lists.filter_map(|list| self.hold(planner, list, reason, slack)));
                 }
                 Verdict::Commit { driver, edge, calls } => {
-                    let new: Vec<u32> = row.demands.iter().copied().filter(|&demand| {
-                        planner.demands[demand as usize].holder != Some(driver)
-                    }).collect();
+                    let new: Vec<u32> = row
+                        .demands
+                        .iter()
+                        .copied()
+                        .filter(|&demand| planner.demands[demand as usize].holder != Some(driver))
+                        .collect();
                     if new.is_empty() {
                         continue;
                     }
@@ -243,7 +246,8 @@ impl Engine {
         let mut stops = offer.stops.clone();
         for stop in &mut stops {
             stop.orders.retain(|id| open(stop.kind, id));
-            let same = |other: &&Stop| other.kind == stop.kind && other.orders.iter().any(|id| stop.orders.contains(id));
+            let same =
+                |other: &&Stop| other.kind == stop.kind && other.orders.iter().any(|id| stop.orders.contains(id));
             stop.arrived_at = current.iter().find(same).and_then(|stop| stop.arrived_at);
         }
         stops.retain(|stop| !stop.orders.is_empty());

@@ -6,8 +6,8 @@ use crate::config::{EngineConfig, StartOn};
 use crate::event::{EventKind, ReturnReason, RoundFailure};
 use crate::matching::score::Score;
 use crate::model::{
-    DispatchStatus, DriverId, DriverSpec, FailReason, KitchenStatus, MAX_SKILLS, OfferId, OrderId, OrderSpec, Reason,
-    Role,
+    DispatchStatus, DriverId, DriverSpec, FailReason, KitchenStatus, MAX_SKILLS, OfferId, OrderId, OrderSpec,
+    PlannedShift, Reason, Role,
 };
 use crate::offer::{Offer, OfferOutcome};
 use crate::route::{self, Stop};
@@ -25,6 +25,7 @@ impl Engine {
                 self.emit(EventKind::DriverRated { driver, rating });
                 Ok(())
             }
+            Action::PlanShift { driver, planned } => self.plan_shift(driver, planned),
             Action::StartShift { driver, until } => self.start_shift(driver, until),
             Action::EndShift { driver } => self.end_shift(&driver),
             Action::PauseDriver { driver } => self.pause_driver(driver),
@@ -118,6 +119,19 @@ impl Engine {
             }
         }
         self.emit(EventKind::DriverRegistered { driver });
+        Ok(())
+    }
+
+    fn plan_shift(&mut self, driver: DriverId, planned: Option<PlannedShift>) -> Result<(), Refusal> {
+        let (off, known) = (!self.driver(&driver)?.is_on_shift(), self.state.drivers[&driver].planned);
+        self.driver_must(&driver, off, "is on shift", "plan_shift")?;
+        if let Some(PlannedShift { from, until, .. }) = planned {
+            self.check_ahead("from", from, self.now())?;
+            self.check_ahead("until", until, from)?;
+        }
+        if planned != known {
+            self.emit(EventKind::ShiftPlanned { driver, planned });
+        }
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use crate::index::PointSet;
 use crate::matching::candidates::{self, Demand, Supply, Terms};
 use crate::matching::explanation::Exclusion;
 use crate::matching::plan::{Edge, Plan, Planner, Row};
-use crate::model::{DriverId, OrderId};
+use crate::model::{DriverId, OrderId, PlannedShift};
 use crate::route::plan::{Call, Task};
 use crate::route::{self, Anchor, StopKind};
 use crate::state::{Driver, Order, Shift};
@@ -144,9 +144,7 @@ impl Engine {
 
     pub(super) fn expected_ready_at(&self, order: &Order) -> Timestamp {
         match self.state.config.schedule.ready_times {
-            ReadyTimes::Learned { .. } if !order.is_ready_for_sure() => {
-                order.ready_at.max(self.now() + NOT_READY_YET)
-            }
+            ReadyTimes::Learned { .. } if !order.is_ready_for_sure() => order.ready_at.max(self.now() + NOT_READY_YET),
             _ => order.ready_at,
         }
     }
@@ -163,6 +161,7 @@ impl Engine {
                 Err(exclusion) => *fleet.excluded.entry(exclusion).or_default() += 1,
             }
         }
+        fleet.supplies.extend(self.derived.rostered.iter().filter_map(|id| self.rostered(&self.state.drivers[id])));
         let by_load = |busy: bool| {
             let all = (0..).zip(&fleet.supplies);
             all.filter(move |(_, supply)| (supply.load > 0) == busy).map(|(row, supply)| (row, supply.from.position))
@@ -173,8 +172,11 @@ impl Engine {
             let start = (interleaved && !supply.stops.is_empty()).then_some(supply.start.position);
             stops.chain(start).map(move |position| (row, position))
         });
-        fleet.groups =
-            Groups { free: Group::new(by_load(false)), busy: Group::new(by_load(true)), joinable: Group::new(joinable) };
+        fleet.groups = Groups {
+            free: Group::new(by_load(false)),
+            busy: Group::new(by_load(true)),
+            joinable: Group::new(joinable),
+        };
         fleet
     }
 
@@ -226,6 +228,28 @@ impl Engine {
             there_since: end.is_none().then(|| self.bound_for(driver)).flatten().map(|heading| heading.arrive_at),
             start,
             stops: if joinable { stops.iter().map(|stop| self.call(stop)).collect() } else { Vec::new() },
+            capacity: u32::from(driver.spec.capacity.get()),
+        })
+    }
+
+    /// A driver whose shift begins soon. It can be reserved, not sent.
+    fn rostered<'a>(&self, driver: &'a Driver) -> Option<Supply<'a>> {
+        let (now, config) = (self.now(), &self.state.config);
+        let PlannedShift { from, until, start } = driver.planned?;
+        let start = Anchor { position: start, at: from };
+        (from > now && from - now <= config.search.busy_until).then(|| Supply {
+            driver: &driver.spec,
+            rating: driver.rating,
+            acceptance: driver.acceptance.rate(),
+            load: 0,
+            idle_for: None,
+            from: start,
+            until: Some(until),
+            fetched: 0,
+            floor: config.floor_orders_per_hour * ((until - from).as_secs_f64() / 3_600.0),
+            there_since: None,
+            start,
+            stops: Vec::new(),
             capacity: u32::from(driver.spec.capacity.get()),
         })
     }

@@ -85,9 +85,13 @@ pub struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    /// How long until the driver has brought what it has, and can set out.
+    /// How long until the driver has brought what it has, or begins its shift. The way to where it was sent to wait does
+    /// not count.
     pub fn until_free(&self) -> Millis {
-        if self.supply.load == 0 { Millis::ZERO } else { (self.supply.from.at - self.now).max(Millis::ZERO) }
+        match self.supply.there_since {
+            Some(_) => Millis::ZERO,
+            None => (self.supply.from.at - self.now).max(Millis::ZERO),
+        }
     }
 
     /// How much of the driver's shift it takes, from when the driver is free.

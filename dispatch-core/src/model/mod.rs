@@ -176,6 +176,18 @@ impl DriverSpec {
     }
 }
 
+/// A shift that is on the roster but has not begun. It counts when orders are planned ahead, and begins by command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedShift {
+    /// When it begins.
+    pub from: Timestamp,
+    /// When it ends.
+    pub until: Timestamp,
+    /// Where the driver will be when it begins.
+    pub start: Position,
+}
+
 /// One end of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

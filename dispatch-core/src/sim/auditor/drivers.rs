@@ -2,7 +2,7 @@
 
 use super::{Auditor, Breach, Check, ensure, rule};
 use crate::geo::Position;
-use crate::model::{DriverId, DriverSpec, OfferId, OrderId};
+use crate::model::{DriverId, DriverSpec, OfferId, OrderId, PlannedShift};
 use crate::units::Timestamp;
 use std::collections::BTreeSet;
 
@@ -92,6 +92,14 @@ impl Auditor {
         (driver.shift, driver.until, driver.paused, driver.silent) = (Shift::On, until, false, false);
         self.watch_driver(id);
         Ok(())
+    }
+
+    pub(super) fn shift_planned(&mut self, id: &DriverId, planned: Option<PlannedShift>) -> Check {
+        let at = self.at;
+        let driver = self.driver(id)?;
+        ensure(driver.shift == Shift::Off, rule::DRIVER_SHIFT, || format!("driver {id} is {}", driver.state()))?;
+        let ahead = planned.is_none_or(|planned| at <= planned.from && planned.from <= planned.until);
+        ensure(ahead, rule::SHIFT_PLANNED, || format!("driver {id} is to work {planned:?}"))
     }
 
     pub(super) fn shift_ending(&mut self, id: &DriverId) -> Check {

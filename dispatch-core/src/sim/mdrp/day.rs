@@ -1,15 +1,17 @@
 //! A day of an instance, decided by the engine.
 
-use super::{Assignment, Courier, DeliveredOrder, Instance, Location, Minute, Move, Order, Point, Restaurant, Solution};
+use super::{
+    Assignment, Courier, DeliveredOrder, Instance, Location, Minute, Move, Order, Point, Restaurant, Solution,
+};
 use crate::command::{Action, Step};
 use crate::config::{
-    BundleMode, BundleRule, ConfigError, EngineConfig, FixRules, Lifetimes, Limits, OfferRule, PositionRule, ReadyTimes,
-    RepositionRule, ScheduleRule, SearchRule, ServiceTimes, StartOn, SwapRule,
+    BundleMode, BundleRule, ConfigError, EngineConfig, FixRules, Lifetimes, Limits, OfferRule, PositionRule,
+    ReadyTimes, RepositionRule, ScheduleRule, SearchRule, ServiceTimes, StartOn, SwapRule,
 };
 use crate::event::EventKind;
 use crate::geo::Position;
 use crate::index::{Fix, Reported};
-use crate::model::{DriverId, DriverSpec, KitchenStatus, OrderId, OrderSpec, PlaceId, Role, Units};
+use crate::model::{DriverId, DriverSpec, KitchenStatus, OrderId, OrderSpec, PlaceId, PlannedShift, Role, Units};
 use crate::route::{Stop, StopKind};
 use crate::sim::{Flaw, Proven, Simulation};
 use crate::units::{Meters, Millis};
@@ -57,11 +59,26 @@ pub struct Day<'a> {
 
 #[derive(Debug)]
 enum Happening {
-    ShiftStarts { courier: usize },
-    Placed { order: usize },
-    Ready { order: usize },
-    Arrived { courier: usize, at: Point },
-    Step { courier: usize, order: OrderId, step: Step },
+    /// The shifts of the day are planned.
+    Roster,
+    ShiftStarts {
+        courier: usize,
+    },
+    Placed {
+        order: usize,
+    },
+    Ready {
+        order: usize,
+    },
+    Arrived {
+        courier: usize,
+        at: Point,
+    },
+    Step {
+        courier: usize,
+        order: OrderId,
+        step: Step,
+    },
 }
 
 /// A courier, who does what it is told.
@@ -151,6 +168,7 @@ impl<'a> Day<'a> {
             |courier: &'a Courier| Agent { courier, at: courier.at, location: Location::Start, free: courier.on };
         let couriers = instance.couriers().iter().map(agent).collect();
         let minute = agenda.keys().next().copied().unwrap_or_default();
+        agenda.entry(minute).or_default().insert(0, Happening::Roster);
         let mean_preparation = mean_preparation(instance);
         let solution = Solution::default();
         Ok(Self { instance, knowledge, mean_preparation, simulation, minute, agenda, couriers, solution })
@@ -164,6 +182,7 @@ impl<'a> Day<'a> {
         }
         for happening in self.agenda.remove(&self.minute).unwrap_or_default() {
             match happening {
+                Happening::Roster => self.plan_shifts(),
                 Happening::ShiftStarts { courier } => self.start_shift(courier),
                 Happening::Placed { order } => self.place(order),
                 Happening::Ready { order } => {
@@ -202,7 +221,9 @@ impl<'a> Day<'a> {
     }
 
     /// DEBUG
-    pub fn log(&self) -> &[crate::event::Event] { self.simulation.log() }
+    pub fn log(&self) -> &[crate::event::Event] {
+        self.simulation.log()
+    }
 
     /// Ends the day, gives up what nobody will deliver any more, and proves the run.
     pub fn finish(mut self) -> Result<(Solution, Proven), Flaw> {
@@ -226,10 +247,18 @@ impl<'a> Day<'a> {
         assert_eq!(reported, Reported::Moved, "couriers keep to the speed limit");
     }
 
+    fn plan_shifts(&mut self) {
+        for Courier { id, at, on, off } in self.instance.couriers() {
+            let spec = DriverSpec { capacity: Units::MAX, ..DriverSpec::new(id.clone()) };
+            self.command(Role::Dispatcher, Action::RegisterDriver(spec));
+            let (from, until, start) = (on.timestamp(), off.timestamp(), at.position());
+            let planned = Some(PlannedShift { from, until, start });
+            self.command(Role::Dispatcher, Action::PlanShift { driver: id.clone(), planned });
+        }
+    }
+
     fn start_shift(&mut self, courier: usize) {
         let Courier { id, at, off, .. } = self.couriers[courier].courier.clone();
-        let spec = DriverSpec { capacity: Units::MAX, ..DriverSpec::new(id.clone()) };
-        self.command(Role::Driver, Action::RegisterDriver(spec));
         self.command(Role::Driver, Action::StartShift { driver: id, until: Some(off.timestamp()) });
         self.report(courier, at);
     }
@@ -302,11 +331,10 @@ impl<'a> Day<'a> {
         let mut origin = Location::Restaurant(restaurant.clone());
         let (mut here, mut departure) = (agent.at, pickup + half_pickup);
         for order in &bundle {
-            self.command(Role::Driver, Action::Progress {
-                order: order.clone(),
-                driver: id.clone(),
-                step: Step::PickedUp,
-            });
+            self.command(
+                Role::Driver,
+                Action::Progress { order: order.clone(), driver: id.clone(), step: Step::PickedUp },
+            );
         }
         for order in &bundle {
             let Order { at, placement, ready, .. } = of_instance(order);
@@ -327,11 +355,8 @@ impl<'a> Day<'a> {
                 dropoff,
                 courier: id.clone(),
             });
-            let steps = [
-                (pickup + half_pickup, Step::Departed),
-                (there, Step::ArrivedAtDropoff),
-                (dropoff, Step::Delivered),
-            ];
+            let steps =
+                [(pickup + half_pickup, Step::Departed), (there, Step::ArrivedAtDropoff), (dropoff, Step::Delivered)];
             for (minute, step) in steps {
                 let happening = Happening::Step { courier, order: order.clone(), step };
                 self.agenda.entry(minute.max(self.minute + 1)).or_default().push(happening);
