@@ -30,9 +30,6 @@ pub struct EngineConfig {
     pub schedule: ScheduleRule,
     /// What makes one driver better than another: the score of a pair is the sum of weight x term, higher is better.
     pub score: Vec<ScoreWeight>,
-    /// What leaving an order waiting costs in score points, beside a point for every minute it is late already: nobody
-    /// fetches it at a score below minus this.
-    pub unmatched_penalty: f64,
     /// Most edges the pairing relaxes in one window; past it the rest is paired greedily.
     pub work_budget: u64,
     /// Which orders may share a route.
@@ -334,7 +331,6 @@ impl Default for EngineConfig {
                 ready_times: ReadyTimes::Stated,
             },
             score: ScorePreset::Timely.weights(),
-            unmatched_penalty: 60.0,
             work_budget: 10_000_000,
             bundles: BundleRule { mode: BundleMode::SamePickup, max_orders: 3, min_gain: 1.0 },
             swap: None,
@@ -478,7 +474,6 @@ impl EngineConfig {
         check.within("schedule.horizon", self.schedule.horizon, self.schedule.margin, day);
         check.within("schedule.commit_ahead", self.schedule.commit_ahead, Millis::ZERO, busy_until);
         self.validate_score(&mut check);
-        check.points("unmatched_penalty", self.unmatched_penalty);
         check.that("work_budget", self.work_budget > 0, || "must be at least 1 edge".into());
         self.validate_routes(&mut check);
         if let OfferRule::Sequential { expires_after } = self.offers {

@@ -18,6 +18,14 @@ use std::cmp::Reverse;
 /// How often bundles are looked for in one window. Each pass adds one order to a bundle at most.
 const BUNDLE_PASSES: usize = 3;
 
+/// What leaving an order waiting costs, in thousandths of a score point: more than the worst score there can be, so that
+/// it happens only where there are too few drivers.
+const UNMATCHED_MILLI: i64 = 100_000_000_000_000;
+
+/// An order burdens the window with this at most, when it comes to bundling it: one that nobody can fetch is no reason to
+/// spoil everybody else's.
+const MOST_BURDEN_MILLI: i64 = 50_000;
+
 /// Drivers who are late by more than this, or missing, make it worth to plan what others do next.
 const LATE: Millis = Millis::from_mins(10);
 
@@ -159,7 +167,7 @@ impl<'a> Planner<'a> {
     fn unmatched(&self, row: &Row<'_>) -> i64 {
         let one = |&demand: &u32| {
             let late = self.terms.now - self.demands[demand as usize].task.ready_at;
-            ((self.rules.unmatched_penalty + late.max(Millis::ZERO).as_mins_f64()) * 1_000.0) as i64
+            UNMATCHED_MILLI + (late.max(Millis::ZERO).as_mins_f64() * 1_000.0) as i64
         };
         row.demands.iter().map(one).sum()
     }
@@ -278,7 +286,7 @@ impl<'a> Planner<'a> {
         let task = self.demands[joining as usize].task;
         let routes = plan::insertions(&leading, task, self.rules.bundles.mode).into_iter();
         let (cost, calls) = self.cheapest(routes, &set_out, supply)?;
-        let gain = plan.pairs.burdens[from] - (cost - now) - self.min_gain();
+        let gain = plan.pairs.burdens[from].min(MOST_BURDEN_MILLI) - (cost - now) - self.min_gain();
         (gain > 0).then_some(Merge { gain, from, into, calls })
     }
 

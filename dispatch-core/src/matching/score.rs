@@ -189,11 +189,11 @@ mod tests {
     use crate::config::{EngineConfig, ScorePreset};
     use crate::eta::StraightLine;
     use crate::geo::Position;
-    use crate::matching::candidates::{Demand, Supply, reach};
+    use crate::matching::candidates::{Supply, Terms};
     use crate::model::{DriverId, DriverSpec, OrderId, OrderSpec, Rating};
     use crate::route::Anchor;
+    use crate::route::plan::Task;
     use crate::units::Timestamp;
-    use std::collections::BTreeSet;
 
     /// A car 2 km away with one order in hand, rating 4 and acceptance 0.5; the food is ready in 10 minutes.
     fn with_candidate<T>(check: impl FnOnce(&Candidate<'_>) -> T) -> T {
@@ -210,13 +210,17 @@ mod tests {
             idle_for: None,
             from: Anchor { position: at(here), at: now },
             until: None,
+            fetched: 1,
+            floor: 0.0,
+            there_since: None,
+            start: Anchor { position: at(here), at: now },
+            stops: Vec::new(),
+            capacity: 1,
         };
         let order = OrderSpec::new(OrderId::new("o").unwrap(), at(pickup), at(dropoff));
-        let demand = Demand { order: &order, ready_at: now + Millis::from_mins(10), asked: &BTreeSet::new() };
-        let service = EngineConfig::default().service;
-        let travel = StraightLine::default();
-        let reach = reach(&demand, &supply, &service, &travel).unwrap();
-        check(&reach.complete(&demand, &supply, now, &service, &travel))
+        let (service, travel) = (EngineConfig::default().service, StraightLine::default());
+        let task = Task::new(&order, now + Millis::from_mins(10), None, &travel);
+        Terms { now, service: &service, travel: &travel }.alone(&task, &supply, check).unwrap()
     }
 
     fn score(preset: ScorePreset) -> f64 {
