@@ -107,7 +107,7 @@ impl Engine {
             let (_, calls) = planner.best_join(row.demands[0], edge.supply).expect("it was weighed before");
             return Verdict::Commit { driver, edge, calls };
         }
-        let slack = self.slack(planner, row, supply);
+        let slack = slack(planner, row, supply);
         if edge.supply as usize >= decided.drivers {
             return Verdict::Hold { reason: HoldReason::DriverBusy, slack: Some(slack) };
         }
@@ -119,25 +119,11 @@ impl Engine {
         if !schedule::is_due(slack, &config.schedule) {
             return Verdict::Hold { reason: HoldReason::SlackAmple, slack: Some(slack) };
         }
-        if supply.from.at - self.now() > config.schedule.commit_ahead {
+        let works = self.state.drivers[driver].is_on_shift();
+        if !works || supply.from.at - self.now() > config.schedule.commit_ahead {
             return Verdict::Hold { reason: HoldReason::DriverBusy, slack: Some(slack) };
         }
         commit
-    }
-
-    /// How much later the driver could be sent.
-    fn slack(&self, planner: &Planner<'_>, row: &Row<'_>, supply: &Supply<'_>) -> Millis {
-        let calls = planner.calls(row);
-        let at_first = |id: &OrderId| calls[0].tasks.iter().any(|task| task.order.id == *id);
-        let demands = row.demands.iter().map(|&demand| &planner.demands[demand as usize]);
-        let first = demands.filter(|demand| at_first(&demand.task.order.id));
-        let ready = first.map(|demand| demand.ready_soonest).max().expect("a row is for an order");
-        let judged = planner.terms.route(&calls, &supply.at_end(), supply, |candidate| {
-            let promise = |d: &route::plan::Delivery<'_>| schedule::promise_slack(d.order.promised_at, d.deliver_at);
-            let promise = candidate.deliveries.iter().filter_map(promise).min();
-            schedule::urgency(schedule::pickup_slack(ready, candidate.reach_at), promise)
-        });
-        judged.expect("a driver who was chosen can do it")
     }
 
     fn hold(
@@ -159,8 +145,7 @@ impl Engine {
         if !edge.joins {
             let driver = &self.state.drivers[driver_of(planner, edge)];
             stops.clone_from(&driver.stops);
-            stops.iter_mut().for_each(|stop| stop.orders.retain(|id| !self.derived.movable.contains(id)));
-            stops.retain(|stop| !stop.orders.is_empty());
+            route::keep(&mut stops, |id| !self.derived.movable.contains(id));
         }
         stops.extend(calls.iter().map(Call::to_stop));
         stops
@@ -184,8 +169,7 @@ impl Engine {
                 for (order, decision) in orders {
                     to_come.remove(&order);
                     let mut part = stops.clone();
-                    part.iter_mut().for_each(|stop| stop.orders.retain(|id| !to_come.contains(id)));
-                    part.retain(|stop| !stop.orders.is_empty());
+                    route::keep(&mut part, |id| !to_come.contains(id));
                     self.assign_on_route(vec![order], &driver, part, Some(decision));
                 }
             }
@@ -358,4 +342,19 @@ impl Engine {
         }
         moves
     }
+}
+
+/// How much later the driver could be sent.
+fn slack(planner: &Planner<'_>, row: &Row<'_>, supply: &Supply<'_>) -> Millis {
+    let calls = planner.calls(row);
+    let at_first = |id: &OrderId| calls[0].tasks.iter().any(|task| task.order.id == *id);
+    let demands = row.demands.iter().map(|&demand| &planner.demands[demand as usize]);
+    let first = demands.filter(|demand| at_first(&demand.task.order.id));
+    let ready = first.map(|demand| demand.ready_soonest).max().expect("a row is for an order");
+    let judged = planner.terms.route(&calls, &supply.at_end(), supply, |candidate| {
+        let promise = |d: &route::plan::Delivery<'_>| schedule::promise_slack(d.order.promised_at, d.deliver_at);
+        let promise = candidate.deliveries.iter().filter_map(promise).min();
+        schedule::urgency(schedule::pickup_slack(ready, candidate.reach_at), promise)
+    });
+    judged.expect("a driver who was chosen can do it")
 }

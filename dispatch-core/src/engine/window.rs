@@ -194,8 +194,7 @@ impl Engine {
         }
         let mut stops = driver.stops.clone();
         if config.swap.is_some() {
-            stops.iter_mut().for_each(|stop| stop.orders.retain(|id| !self.derived.movable.contains(id)));
-            stops.retain(|stop| !stop.orders.is_empty());
+            route::keep(&mut stops, |id| !self.derived.movable.contains(id));
         }
         let dropoffs = || stops.iter().filter(|stop| stop.kind == StopKind::Dropoff).flat_map(|stop| &stop.orders);
         let load = dropoffs().count();
