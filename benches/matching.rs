@@ -58,7 +58,9 @@ fn pairing(criterion: &mut Criterion) {
     let (orders, drivers) = (500, 2_000);
     let mut dense = Matrix::new(orders, drivers, UNMATCHED);
     for (order, row) in near(orders, drivers).into_iter().enumerate() {
-        row.into_iter().for_each(|(driver, cost)| dense[(order, driver as usize)] = cost);
+        for (driver, cost) in row {
+            dense[(order, driver as usize)] = cost;
+        }
     }
     assert_eq!(kuhn_munkres_min(&dense).0, problem(orders, drivers).solve(u64::MAX).total, "both are optimal");
     group.sample_size(10);
@@ -72,7 +74,8 @@ const START: Timestamp = Timestamp::from_millis(1_750_000_000_000);
 /// A market with this many orders to be decided for the first time, and where its free drivers are.
 fn market(orders: usize, drivers: usize) -> (Snapshot, Positions) {
     let mut random = Pcg64Mcg::seed_from_u64(1);
-    let mut place = || Position::new(random.random_range(0.0..0.36), random.random_range(0.0..0.36)).expect("near zero");
+    let mut place =
+        || Position::new(random.random_range(0.0..0.36), random.random_range(0.0..0.36)).expect("near zero");
     let config = EngineConfig { start_on: StartOn::Placed, ..EngineConfig::default() };
     let mut engine = Engine::new(config, StraightLine::default()).expect("the default rules are valid");
     let mut handle = |action: Action, role| engine.handle(START, action.by(role)).expect("nothing stands against it");
@@ -86,10 +89,10 @@ fn market(orders: usize, drivers: usize) -> (Snapshot, Positions) {
         })
         .collect();
     let pickups: Vec<Position> = (0..orders / 3).map(|_| place()).collect();
-    for i in 0..orders {
+    for (i, seconds) in (0..orders).zip((0..900).cycle()) {
         let id = OrderId::new(format!("order-{i}")).expect("a short name");
         let mut spec = OrderSpec::new(id, pickups[i % pickups.len()], place());
-        spec.preparation = Some(Millis::from_secs(i as i64 % 900));
+        spec.preparation = Some(Millis::from_secs(seconds));
         handle(Action::SubmitOrder(spec), Role::Customer);
     }
     (engine.snapshot(), Positions::from_fixes(fixes))
@@ -102,11 +105,7 @@ fn window(criterion: &mut Criterion) {
     let decided = engine().advance(START, &positions).len();
     assert!(decided > 400, "every order is offered, bundled or held: {decided}");
     criterion.bench_function("window/500x2000", |bencher| {
-        bencher.iter_batched_ref(
-            engine,
-            |engine| black_box(engine.advance(START, &positions)),
-            BatchSize::LargeInput,
-        );
+        bencher.iter_batched_ref(engine, |engine| black_box(engine.advance(START, &positions)), BatchSize::LargeInput);
     });
 }
 

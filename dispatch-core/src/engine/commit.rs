@@ -80,7 +80,7 @@ impl Engine {
                     let decided = |&demand: &u32| {
                         let list = &shortlists[demand as usize];
                         let with = together.iter().copied().filter(|id| **id != list.order.spec.id).cloned().collect();
-                        let decision = self.decision(planner, list, Some((edge, demand)), with);
+                        let decision = self.decision(planner, list, Some(edge), with);
                         (list.order.spec.id.clone(), decision)
                     };
                     let orders = new.iter().map(decided).collect();
@@ -250,17 +250,13 @@ impl Engine {
         &self,
         planner: &Planner<'_>,
         list: &Shortlist<'_>,
-        chosen: Option<(Edge, u32)>,
+        chosen: Option<Edge>,
         with: Vec<OrderId>,
     ) -> Decision {
-        let demand = planner.demands.iter().position(|demand| demand.task.order.id == list.order.spec.id);
-        let demand = demand.expect("a shortlist is for a demand") as u32;
         let mut ranked: Vec<&Edge> = list.found.iter().collect();
         ranked.sort_by_key(|edge| (edge.cost, edge.supply));
         ranked.truncate(MAX_RECORDED);
-        let chosen_supply = chosen.map(|(edge, _)| edge.supply);
-        let chosen_edge = chosen.map(|(edge, _)| edge);
-        if let Some(edge) = chosen_edge.as_ref() {
+        if let Some(edge) = chosen.as_ref() {
             if let Some(place) = ranked.iter().position(|known| known.supply == edge.supply) {
                 ranked[place] = edge;
             } else {
@@ -270,12 +266,12 @@ impl Engine {
         }
         let considered = |edge: &&Edge| {
             let supply = &planner.supplies[edge.supply as usize];
-            let scored = self.explained(planner, demand, edge);
+            let scored = self.explained(planner, list.demand, edge);
             Considered {
                 driver: supply.driver.id.clone(),
                 score_milli: scored.total_milli,
                 contributions_milli: scored.contributions_milli,
-                chosen: chosen_supply == Some(edge.supply),
+                chosen: chosen.is_some_and(|chosen| chosen.supply == edge.supply),
             }
         };
         let mut best: Vec<Considered> = ranked.iter().map(considered).collect();

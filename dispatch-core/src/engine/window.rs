@@ -51,6 +51,8 @@ impl Group {
 
 /// The drivers who could take one order.
 pub(super) struct Shortlist<'a> {
+    /// Which demand it is for.
+    pub(super) demand: u32,
     pub(super) order: &'a Order,
     pub(super) radius: Meters,
     /// Each driver once.
@@ -272,7 +274,7 @@ impl Engine {
             Some(within) => search(planner, demand, &groups.joinable, within, Planner::join).0,
             None => Vec::new(),
         };
-        let mut list = Shortlist { order, radius: rule.radius, found: Vec::new(), excluded: BTreeMap::new() };
+        let mut list = Shortlist { demand, order, radius: rule.radius, found: Vec::new(), excluded: BTreeMap::new() };
         for radius in candidates::widening(rule.radius, rule.max_radius) {
             list.radius = radius;
             list.excluded.clone_from(fleet_excluded);
