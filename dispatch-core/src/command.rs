@@ -1,7 +1,9 @@
 //! What callers ask of the engine, and why it refuses.
 
 use crate::config::{ConfigError, EngineConfig};
-use crate::model::{Actor, DriverId, DriverSpec, KitchenStatus, OfferId, OrderId, OrderSpec, Rating, Reason, Role};
+use crate::model::{
+    Actor, DriverId, DriverSpec, KitchenStatus, OfferId, OrderId, OrderSpec, PlannedShift, Rating, Reason, Role,
+};
 use crate::units::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +38,13 @@ pub enum Action {
         driver: DriverId,
         /// The new average.
         rating: Rating,
+    },
+    /// Put the next shift of a driver who is off shift on the roster, or take it off.
+    PlanShift {
+        /// Who.
+        driver: DriverId,
+        /// The shift; `None` takes it off.
+        planned: Option<PlannedShift>,
     },
     /// A driver begins to work.
     StartShift {
@@ -149,6 +158,7 @@ impl Action {
             Self::Configure(_) => "configure",
             Self::RegisterDriver(_) => "register_driver",
             Self::RateDriver { .. } => "rate_driver",
+            Self::PlanShift { .. } => "plan_shift",
             Self::StartShift { .. } => "start_shift",
             Self::EndShift { .. } => "end_shift",
             Self::PauseDriver { .. } => "pause_driver",

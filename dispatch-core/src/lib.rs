@@ -66,6 +66,7 @@
 
 mod command;
 mod config;
+mod demand;
 mod derived;
 mod engine;
 mod eta;
@@ -75,6 +76,7 @@ mod index;
 mod matching;
 mod model;
 mod offer;
+mod readiness;
 mod route;
 mod schedule;
 #[cfg(feature = "sim")]
@@ -84,9 +86,11 @@ mod units;
 
 pub use command::{Action, Command, Refusal, Step};
 pub use config::{
-    ConfigError, ConfigProblem, EngineConfig, FixRules, Lifetimes, Limits, MAX_INDEXED_DRIVERS, MAX_SCORE_TERMS,
-    OfferRule, PositionRule, RoundRule, ScheduleRule, ScorePreset, ScoreWeight, SearchRule, ServiceTimes, StartOn,
+    BundleMode, BundleRule, ConfigError, ConfigProblem, EngineConfig, FixRules, Lifetimes, Limits, MAX_INDEXED_DRIVERS,
+    MAX_SCORE_TERMS, OfferRule, PositionRule, ReadyTimes, RepositionRule, RoundRule, ScheduleRule, ScorePreset,
+    ScoreWeight, SearchRule, ServiceTimes, StartOn, SwapRule,
 };
+pub use demand::DemandMap;
 pub use engine::{Engine, Explanation, RestoreError, Snapshot};
 pub use eta::{Eta, Leg, SpeedError, StraightLine, TravelTime};
 pub use event::{Event, EventKind, HoldReason, ReturnReason, RoundFailure};
@@ -98,10 +102,11 @@ pub use matching::pairing::{MAX_COST, Pairing, Pairs};
 pub use matching::score::{ScoreTerm, built_in_score_terms};
 pub use model::{
     Acceptance, Actor, DispatchStatus, DisplayData, DriverId, DriverSpec, FailReason, IdError, KitchenStatus, Label,
-    MAX_ID_LEN, MAX_SKILLS, MarketId, OfferId, OrderId, OrderSpec, Pay, Place, PlaceId, PublicStatus, Rating,
-    RatingError, Reason, Role, Skill, Text, TextError, Units, Vehicle,
+    MAX_ID_LEN, MAX_SKILLS, MarketId, OfferId, OrderId, OrderSpec, Pay, Place, PlaceId, PlannedShift, PublicStatus,
+    Rating, RatingError, Reason, Role, Skill, Text, TextError, Units, Vehicle,
 };
 pub use offer::{MAX_OFFERS_PER_ORDER, Offer, OfferBook, OfferOutcome};
+pub use readiness::Readiness;
 pub use route::{Anchor, Stop, StopKind};
 pub use state::{Digest, Driver, Hold, Order, OrderTimes, Round, Shift, State};
 pub use units::{Meters, MetersError, Millis, Timestamp};

@@ -4,11 +4,10 @@ use super::Engine;
 use crate::command::{Action, Refusal, Step};
 use crate::config::{EngineConfig, StartOn};
 use crate::event::{EventKind, ReturnReason, RoundFailure};
-use crate::matching::explanation::Decision;
 use crate::matching::score::Score;
 use crate::model::{
-    DispatchStatus, DriverId, DriverSpec, FailReason, KitchenStatus, MAX_SKILLS, OfferId, OrderId, OrderSpec, Reason,
-    Role,
+    DispatchStatus, DriverId, DriverSpec, FailReason, KitchenStatus, MAX_SKILLS, OfferId, OrderId, OrderSpec,
+    PlannedShift, Reason, Role,
 };
 use crate::offer::{Offer, OfferOutcome};
 use crate::route::{self, Stop};
@@ -26,6 +25,7 @@ impl Engine {
                 self.emit(EventKind::DriverRated { driver, rating });
                 Ok(())
             }
+            Action::PlanShift { driver, planned } => self.plan_shift(driver, planned),
             Action::StartShift { driver, until } => self.start_shift(driver, until),
             Action::EndShift { driver } => self.end_shift(&driver),
             Action::PauseDriver { driver } => self.pause_driver(driver),
@@ -119,6 +119,19 @@ impl Engine {
             }
         }
         self.emit(EventKind::DriverRegistered { driver });
+        Ok(())
+    }
+
+    fn plan_shift(&mut self, driver: DriverId, planned: Option<PlannedShift>) -> Result<(), Refusal> {
+        let (off, known) = (!self.driver(&driver)?.is_on_shift(), self.state.drivers[&driver].planned);
+        self.driver_must(&driver, off, "is on shift", "plan_shift")?;
+        if let Some(PlannedShift { from, until, .. }) = planned {
+            self.check_ahead("from", from, self.now())?;
+            self.check_ahead("until", until, from)?;
+        }
+        if planned != known {
+            self.emit(EventKind::ShiftPlanned { driver, planned });
+        }
         Ok(())
     }
 
@@ -271,18 +284,11 @@ impl Engine {
     }
 
     fn accept_offer(&mut self, id: OfferId, driver: &DriverId) -> Result<(), Refusal> {
-        let orders = self.open_offer(id, driver)?.orders.clone();
+        let offer = self.open_offer(id, driver)?;
+        let (orders, stops) = (offer.orders.clone(), self.route_by(offer));
         self.close_offer(id, OfferOutcome::Accepted);
-        for order in &orders {
-            self.assign(order, driver, None);
-        }
+        self.assign_on_route(orders, driver, stops, None);
         Ok(())
-    }
-
-    /// Gives a waiting order to a driver.
-    pub(super) fn assign(&mut self, order: &OrderId, driver: &DriverId, decision: Option<Decision>) {
-        let (from, stops) = self.route_with(&self.state.drivers[driver], &self.state.orders[order]);
-        self.emit(EventKind::Assigned { orders: vec![order.clone()], driver: driver.clone(), from, stops, decision });
     }
 
     /// Closes an open offer. A round whose last attempt was turned down has failed.
@@ -320,7 +326,7 @@ impl Engine {
         }
     }
 
-    fn return_order(&mut self, order: OrderId, reason: ReturnReason) {
+    pub(super) fn return_order(&mut self, order: OrderId, reason: ReturnReason) {
         let driver =
             self.state.orders[&order].status.driver().cloned().expect("an order that is returned has a driver");
         let stops = self.route_without(&self.state.drivers[&driver], &order);
@@ -404,7 +410,8 @@ impl Engine {
             DispatchStatus::Waiting => {}
             _ => self.return_order(id.clone(), ReturnReason::Reassigned),
         }
-        self.assign(id, &to, None);
+        let (from, stops) = self.route_with(&self.state.drivers[&to], &self.state.orders[id]);
+        self.emit(EventKind::Assigned { orders: vec![id.clone()], driver: to, from, stops, decision: None });
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! A fixed set of points to search in.
 
-use super::search::Nearest;
-use crate::geo::{Position, chord_squared};
+use super::search::{Nearest, ROUNDING};
+use crate::geo::{Position, chord_squared, chord_to_meters, meters_to_chord};
 use crate::units::Meters;
 
 /// Points numbered from 0 in the order given, searched by distance.
@@ -48,6 +48,27 @@ impl PointSet {
         let mut nearest = Nearest::new(at, radius, limit);
         visit(&self.points, &mut nearest, &mut |&row| eligible(row));
         nearest.into_sorted()
+    }
+}
+
+impl PointSet {
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.points.len()
+    }
+
+    /// Every row within `radius` of `at` (bound included), by row.
+    pub(crate) fn within(&self, at: Position, radius: Meters) -> Vec<u32> {
+        let unit = at.unit_vector();
+        // Where rounding cannot matter, the distance need not be computed.
+        let certain = meters_to_chord(radius) / ROUNDING;
+        let is_within = |point: &&Point| {
+            let chord = chord_squared(point.unit, unit);
+            chord < certain || chord_to_meters(chord) <= radius
+        };
+        let mut rows: Vec<u32> = self.points.iter().filter(is_within).map(|point| point.row).collect();
+        rows.sort_unstable();
+        rows
     }
 }
 

@@ -32,7 +32,7 @@ impl<K> PointDistance for Entry<K> {
 
 /// Squared chords that differ by less than this factor may be the same distance after rounding, so no search stops
 /// within it. Three decimal digits wider than the rounding of an arc sine and a square root.
-const ROUNDING: f64 = 1.0 + 1e-12;
+pub(super) const ROUNDING: f64 = 1.0 + 1e-12;
 
 /// The squared chord beyond which certainly nothing is within `radius`.
 pub(super) fn chord_beyond(radius: Meters) -> f64 {

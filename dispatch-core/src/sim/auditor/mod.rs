@@ -190,7 +190,11 @@ impl Auditor {
             EventKind::Configured { version, config } => self.configured(*version, config),
             EventKind::DriverRegistered { driver } => self.driver_registered(driver),
             EventKind::DriverRated { driver, .. } => self.driver(driver).map(drop),
+            EventKind::ShiftPlanned { driver, planned } => self.shift_planned(driver, *planned),
             EventKind::ShiftStarted { driver, until } => self.shift_started(driver, *until),
+            EventKind::RepositionSuggested { driver, position, arrive_at } => {
+                self.reposition_suggested(driver, *position, *arrive_at)
+            }
             EventKind::ShiftEnding { driver } => self.shift_ending(driver),
             EventKind::ShiftEnded { driver } => self.shift_ended(driver),
             EventKind::DriverPaused { driver } => self.driver_paused(driver, true),
