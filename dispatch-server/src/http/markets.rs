@@ -1,14 +1,17 @@
 //! Markets, figures and health.
 
-use super::extract::{PathId, Query};
+use super::extract::{Json, PathId, Query};
 use super::ok;
 use super::problem::Problem;
 use crate::State;
+use crate::auth::Caller;
 use crate::runner::World;
-use crate::wire::{HealthReply, MarketReply, MarketStats, MarketsReply, StatsQuery, StatsReply};
+use crate::wire::{
+    ConfigBody, ConfigReply, HealthReply, MarketReply, MarketStats, MarketsReply, RollBack, StatsQuery, StatsReply,
+};
 use axum::extract::State as Extract;
 use axum::response::Response;
-use dispatch_core::MarketId;
+use dispatch_core::{Action, MarketId};
 
 pub(super) async fn list(Extract(state): Extract<State>) -> Result<Response, Problem> {
     let list = |world: &mut World| Ok(MarketsReply { markets: world.markets().iter().map(MarketReply::new).collect() });
@@ -17,6 +20,33 @@ pub(super) async fn list(Extract(state): Extract<State>) -> Result<Response, Pro
 
 pub(super) async fn get(Extract(state): Extract<State>, PathId(id): PathId<MarketId>) -> Result<Response, Problem> {
     Ok(ok(&state.ask(move |world| Ok(MarketReply::new(world.market(&id)?))).await?))
+}
+
+pub(super) async fn config(Extract(state): Extract<State>, PathId(id): PathId<MarketId>) -> Result<Response, Problem> {
+    Ok(ok(&state.ask(move |world| Ok(ConfigReply::new(world.market(&id)?))).await?))
+}
+
+async fn set(state: State, caller: Caller, id: MarketId, action: Action) -> Result<Response, Problem> {
+    let done = move |world: &mut World| Ok(ConfigReply::new(world.market_command(&caller, &id, action)?));
+    Ok(ok(&state.ask(done).await?))
+}
+
+pub(super) async fn configure(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<MarketId>,
+    Json(body): Json<ConfigBody>,
+) -> Result<Response, Problem> {
+    set(state, caller, id, Action::Configure(Box::new(body.into_core()?))).await
+}
+
+pub(super) async fn roll_back(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<MarketId>,
+    Json(body): Json<RollBack>,
+) -> Result<Response, Problem> {
+    set(state, caller, id, Action::RollBackConfiguration { version: body.version }).await
 }
 
 pub(super) async fn stats(

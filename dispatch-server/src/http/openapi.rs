@@ -232,6 +232,7 @@ mod tests {
             let method = match route.method {
                 HttpMethod::Get => "get",
                 HttpMethod::Put => "put",
+                HttpMethod::Delete => "delete",
                 _ => "post",
             };
             let operation = &json["paths"][route.path][method];

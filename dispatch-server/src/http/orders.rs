@@ -7,8 +7,8 @@ use crate::State;
 use crate::auth::{Caller, Role};
 use crate::runner::{Error, Page, World};
 use crate::wire::{
-    self, AssignOrder, CancelOrder, EtaBody, EtaReply, ExplanationReply, FailOrder, KitchenProgress, OrderReply,
-    OrdersQuery, OrdersReply, Progress, ReadyTime, SubmitOrder,
+    self, AboutDriver, AssignOrder, CancelOrder, EtaBody, EtaReply, ExplanationReply, FailOrder, KitchenProgress,
+    OpinionReply, OrderReply, OrdersQuery, OrdersReply, Progress, ReadyTime, SubmitOrder, WhyNotReply,
 };
 use axum::extract::State as Extract;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -96,6 +96,26 @@ pub(super) async fn explanation(
 ) -> Result<Response, Problem> {
     let explained = state.ask(move |world| world.explain(&caller, &id)).await?;
     Ok(ok(&ExplanationReply::from(explained)))
+}
+
+pub(super) async fn opinion(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<OrderId>,
+    Query(about): Query<AboutDriver>,
+) -> Result<Response, Problem> {
+    let opinion = state.ask(move |world| world.opinion(&caller, &id, &about.driver)).await?;
+    Ok(ok(&OpinionReply::from(opinion)))
+}
+
+pub(super) async fn why_not(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<OrderId>,
+    Query(about): Query<AboutDriver>,
+) -> Result<Response, Problem> {
+    let why = state.ask(move |world| world.why_not(&caller, &id, &about.driver)).await?;
+    Ok(ok(&WhyNotReply::from(why)))
 }
 
 /// An order that somebody wants changed.

@@ -176,11 +176,15 @@ impl Problem {
             Refusal::DriverState { .. } => (Kind::Conflict, "driver_state"),
             Refusal::OfferClosed { .. } => (Kind::Conflict, "offer_closed"),
             Refusal::NotYours { .. } => (Kind::Conflict, "not_yours"),
-            Refusal::NotAllowed { .. } => (Kind::Conflict, "not_allowed"),
+            Refusal::NotAllowed { .. } | Refusal::NotForRole { .. } => (Kind::Conflict, "not_allowed"),
+            Refusal::UnknownConfiguration { .. } => (Kind::Unknown, "unknown_configuration"),
             Refusal::Capacity { .. } => (Kind::Conflict, "capacity"),
             Refusal::Skill { .. } => (Kind::Conflict, "skill"),
             Refusal::Full { .. } => (Kind::Unavailable, "full"),
-            Refusal::Config(_) => (Kind::Invalid, "invalid_value"),
+            Refusal::Config(wrong) => {
+                let field = wrong.problems.first().map(|first| first.key.clone());
+                return Self { field, ..Self::new(Kind::Invalid, "invalid_value", refusal.to_string()) };
+            }
             Refusal::Invalid { field, problem } => {
                 // The wire says the unit where the core has it in the type.
                 let field = if *field == "preparation" { "preparation_seconds" } else { field };

@@ -5,7 +5,7 @@ use super::{docs, drivers, markets, offers, orders};
 use crate::State;
 use crate::auth::Role;
 use crate::wire;
-use axum::routing::{MethodRouter, get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use std::borrow::Cow;
 use utoipa::ToSchema;
 use utoipa::openapi::path::HttpMethod;
@@ -95,6 +95,7 @@ pub(crate) const fn shape<T: ToSchema>() -> Shape {
 
 use Role::{Admin, Dispatcher, Driver, Merchant};
 
+const ADMIN: Access = Access::Roles(&[Admin], Own::Nothing);
 const STAFF: Access = Access::Roles(&[Admin, Dispatcher], Own::Nothing);
 const ANY_KEY: Access = Access::Roles(&[Admin, Dispatcher, Merchant, Driver], Own::Nothing);
 const OWN_DRIVER: Access = Access::Roles(&[Admin, Dispatcher, Driver], Own::Driver);
@@ -202,6 +203,8 @@ const ORDERS_QUERY: &[Param] = &[
     CURSOR,
     LIMIT,
 ];
+const ABOUT_DRIVER: &[Param] =
+    &[Param { name: "driver", required: true, about: "Which driver it is about.", schema: id_schema }];
 const NEAREST_QUERY: &[Param] = &[
     Param { name: "lat", required: true, about: "Latitude in degrees.", schema: || number(-90.0, 90.0) },
     Param { name: "lng", required: true, about: "Longitude in degrees.", schema: || number(-180.0, 180.0) },
@@ -215,7 +218,7 @@ const NEAREST_QUERY: &[Param] = &[
     LIMIT,
 ];
 
-use HttpMethod::{Get, Post, Put};
+use HttpMethod::{Delete, Get, Post, Put};
 
 const DRIVER: Reply = Reply::Json(shape::<wire::DriverReply>());
 const OFFER: Reply = Reply::Json(shape::<wire::OfferReply>());
@@ -254,6 +257,15 @@ pub(crate) static ROUTES: &[Route] = &[
         .conflicts(),
     route(Post, "/v1/drivers/{id}/shift/resume", "resumeShift", OWN_DRIVER, || post(drivers::resume))
         .about("Get orders again")
+        .gives(DRIVER)
+        .conflicts(),
+    route(Put, "/v1/drivers/{id}/planned-shift", "planShift", STAFF, || put(drivers::plan_shift))
+        .about("Put the next shift of a driver who is off shift on the roster")
+        .takes(shape::<wire::PlannedShiftBody>())
+        .gives(DRIVER)
+        .conflicts(),
+    route(Delete, "/v1/drivers/{id}/planned-shift", "unplanShift", STAFF, || delete(drivers::unplan_shift))
+        .about("Take a driver's next shift off the roster")
         .gives(DRIVER)
         .conflicts(),
     route(Put, "/v1/drivers/{id}/rating", "rateDriver", STAFF, || put(drivers::rate))
@@ -327,6 +339,15 @@ pub(crate) static ROUTES: &[Route] = &[
     route(Get, "/v1/orders/{id}/explanation", "explainOrder", STAFF, || get(orders::explanation))
         .about("Say why an order has the driver it has, or none")
         .gives(Reply::Json(shape::<wire::ExplanationReply>())),
+    route(Get, "/v1/orders/{id}/why-not", "whyNot", STAFF, || get(orders::why_not))
+        .about("Say why an order did not go to a driver, as far as was recorded")
+        .query(ABOUT_DRIVER)
+        .gives(Reply::Json(shape::<wire::WhyNotReply>())),
+    route(Get, "/v1/orders/{id}/opinion", "getOpinion", STAFF, || get(orders::opinion))
+        .about("Say what giving an order to a driver by hand would come to, beside the best other driver")
+        .query(ABOUT_DRIVER)
+        .gives(Reply::Json(shape::<wire::OpinionReply>()))
+        .conflicts(),
     // Offers.
     route(Get, "/v1/offers/{id}", "getOffer", OWN_OFFER, || get(offers::get)).about("Show an offer").gives(OFFER),
     route(Post, "/v1/offers/{id}/accept", "acceptOffer", OWN_OFFER, || post(offers::accept))
@@ -344,6 +365,17 @@ pub(crate) static ROUTES: &[Route] = &[
     route(Get, "/v1/markets/{id}", "getMarket", ANY_KEY, || get(markets::get))
         .about("Show a market")
         .gives(Reply::Json(shape::<wire::MarketReply>())),
+    route(Get, "/v1/markets/{id}/config", "getMarketConfig", ADMIN, || get(markets::config))
+        .about("Show the rules of a market")
+        .gives(Reply::Json(shape::<wire::ConfigReply>())),
+    route(Put, "/v1/markets/{id}/config", "setMarketConfig", ADMIN, || put(markets::configure))
+        .about("Replace the rules of a market")
+        .takes(shape::<wire::ConfigBody>())
+        .gives(Reply::Json(shape::<wire::ConfigReply>())),
+    route(Post, "/v1/markets/{id}/config/rollback", "rollBackMarketConfig", ADMIN, || post(markets::roll_back))
+        .about("Put former rules of a market back in force, as a new version")
+        .takes(shape::<wire::RollBack>())
+        .gives(Reply::Json(shape::<wire::ConfigReply>())),
     route(Get, "/v1/stats", "getStats", STAFF, || get(markets::stats))
         .about("Count drivers, orders and positions")
         .query(&[MARKET])

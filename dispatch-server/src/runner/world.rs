@@ -7,7 +7,8 @@ use crate::auth::{Caller, Grant};
 use crate::config::{MarketConfig, ServerConfig};
 use dispatch_core::{
     Action, Command, Driver, DriverId, DriverSpec, Engine, Eta, Event, EventKind, Explanation, MarketId, Millis, Offer,
-    OfferId, Order, OrderId, OrderSpec, Position, Positions, PublicStatus, Refusal, Role, State, Timestamp, TravelTime,
+    OfferId, Opinion, Order, OrderId, OrderSpec, Position, Positions, PublicStatus, Refusal, Role, State, Timestamp,
+    TravelTime, WhyNot,
 };
 use std::ops::Bound;
 use std::sync::Arc;
@@ -161,6 +162,13 @@ impl World {
         Ok(self.market_mut(market).handle(now, Command { actor, action }, &fleet)?)
     }
 
+    /// Changes a market itself.
+    pub(crate) fn market_command(&mut self, caller: &Caller, id: &MarketId, action: Action) -> Result<&Market, Error> {
+        self.market(id)?;
+        self.command(id, caller, action)?;
+        self.market(id)
+    }
+
     // Drivers.
 
     /// A driver that this caller may see.
@@ -301,6 +309,16 @@ impl World {
     pub(crate) fn explain(&self, caller: &Caller, id: &OrderId) -> Result<Explanation, Error> {
         let (market, order) = self.order(caller, id)?;
         Ok(market.engine.explain(&order.spec.id).expect("an order that was found can be explained"))
+    }
+
+    /// What giving the order to this driver by hand would come to.
+    pub(crate) fn opinion(&self, caller: &Caller, id: &OrderId, driver: &DriverId) -> Result<Opinion, Error> {
+        Ok(self.order(caller, id)?.0.engine.opinion(id, driver)?)
+    }
+
+    /// Why the order did not go to this driver.
+    pub(crate) fn why_not(&self, caller: &Caller, id: &OrderId, driver: &DriverId) -> Result<WhyNot, Error> {
+        Ok(self.order(caller, id)?.0.engine.why_not(id, driver)?)
     }
 
     /// The orders a caller may see, by market and id, and where the next page begins.

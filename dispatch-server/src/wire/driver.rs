@@ -3,8 +3,8 @@
 use super::{Cursor, Id, Lat, Lng, OfferName, Time, degrees, position};
 use crate::runner::{FixResult, Market};
 use dispatch_core::{
-    Driver, DriverId, DriverSpec, Fix, MarketId, Meters, OrderId, Position, Rating, Reported, Shift, Skill, Stop,
-    StopKind, Timestamp, Units, Vehicle,
+    Driver, DriverId, DriverSpec, Fix, MarketId, Meters, OrderId, PlannedShift, Position, Rating, Reported, Shift,
+    Skill, Stop, StopKind, Timestamp, Units, Vehicle,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -62,6 +62,32 @@ pub(crate) struct StartShift {
 impl StartShift {
     pub(crate) fn until(&self) -> Option<Timestamp> {
         self.until.map(Time::get)
+    }
+}
+
+/// The next shift of a driver who is off shift. The engine plans ahead with it; it begins by command.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PlannedShiftBody {
+    /// When it begins.
+    from: Time,
+    /// When it ends.
+    until: Time,
+    /// Where the driver will be when it begins.
+    lat: Lat,
+    lng: Lng,
+}
+
+impl PlannedShiftBody {
+    pub(crate) fn into_core(self) -> PlannedShift {
+        PlannedShift { from: self.from.get(), until: self.until.get(), start: position(self.lat, self.lng) }
+    }
+}
+
+impl From<PlannedShift> for PlannedShiftBody {
+    fn from(shift: PlannedShift) -> Self {
+        let (lat, lng) = degrees(shift.start);
+        Self { from: shift.from.into(), until: shift.until.into(), lat, lng }
     }
 }
 
@@ -250,6 +276,8 @@ pub(crate) struct DriverReply {
     shift: ShiftName,
     shift_since: Option<Time>,
     shift_until: Option<Time>,
+    /// Its next shift, if that is on the roster.
+    planned_shift: Option<PlannedShiftBody>,
     /// Whether it gets no new orders for now.
     paused: bool,
     /// Whether it has not been heard of for too long.
@@ -303,6 +331,7 @@ impl DriverReply {
             shift: driver.shift.into(),
             shift_since: since.map(Time::from),
             shift_until: until.map(Time::from),
+            planned_shift: driver.planned.map(PlannedShiftBody::from),
             paused: driver.paused,
             silent: driver.silent,
             offer: driver.offer.map(|offer| OfferName::text(market.id(), offer)),

@@ -1,10 +1,11 @@
 //! Markets, figures and health.
 
-use super::{Id, StatusName, Time};
+use super::{Id, Invalid, StatusName, Time, invalid};
 use crate::area::Area;
 use crate::runner::Market;
-use dispatch_core::{DispatchStatus, MarketId, Millis, Shift, Timestamp};
+use dispatch_core::{DispatchStatus, EngineConfig, MarketId, Millis, Shift, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
@@ -44,6 +45,56 @@ impl MarketReply {
             window_seconds: state.config.window.as_secs_f64(),
         }
     }
+}
+
+/// The rules of a market.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ConfigReply {
+    #[schema(value_type = Id)]
+    market: MarketId,
+    version: u32,
+    /// The versions that can be put back in force.
+    former_versions: Vec<u32>,
+    /// Every rule; durations are in milliseconds, lengths in metres.
+    #[schema(value_type = Object)]
+    rules: EngineConfig,
+}
+
+impl ConfigReply {
+    pub(crate) fn new(market: &Market) -> Self {
+        let state = market.state();
+        Self {
+            market: market.id().clone(),
+            version: state.config_version,
+            former_versions: state.former_configs.keys().copied().collect(),
+            rules: state.config.clone(),
+        }
+    }
+}
+
+/// Every rule of a market, as `rules` of its configuration shows them.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(value_type = Object)]
+pub(crate) struct ConfigBody(Map<String, Value>);
+
+impl ConfigBody {
+    /// The rules. A key that is missing is refused, not taken from the defaults: who leaves one out did not mean to reset it.
+    pub(crate) fn into_core(self) -> Result<EngineConfig, Invalid> {
+        let whole = serde_json::to_value(EngineConfig::default()).expect("rules have text keys and finite numbers");
+        let missing = whole.as_object().and_then(|whole| whole.keys().find(|key| !self.0.contains_key(*key)));
+        if let Some(key) = missing {
+            let problem = "is missing; rules are replaced as a whole".into();
+            return Err(Invalid { field: Some(key.clone()), problem });
+        }
+        serde_path_to_error::deserialize(Value::Object(self.0)).map_err(|error| invalid(&error))
+    }
+}
+
+/// Which rules to put back in force.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RollBack {
+    pub(crate) version: u32,
 }
 
 /// All markets.

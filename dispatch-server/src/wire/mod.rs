@@ -2,12 +2,14 @@
 //!
 //! Requests refuse unknown fields, and every value is checked while it is read, so that the error names its field.
 
+mod advice;
 mod driver;
 mod market;
 mod offer;
 mod order;
 mod values;
 
+pub(crate) use advice::*;
 pub(crate) use driver::*;
 pub(crate) use market::*;
 pub(crate) use offer::*;

@@ -524,6 +524,9 @@ pub(crate) struct DecisionReply {
     best: Vec<ConsideredReply>,
     /// How many drivers on shift could not, by reason.
     excluded: BTreeMap<&'static str, u32>,
+    /// The orders it was bundled with.
+    #[schema(value_type = Vec<Id>)]
+    with: Vec<OrderId>,
 }
 
 /// One driver who could have taken the order.
@@ -553,24 +556,32 @@ impl From<Explanation> for ExplanationReply {
 
 impl From<&Decision> for DecisionReply {
     fn from(decision: &Decision) -> Self {
-        let units = |milli: i64| milli as f64 / 1e3;
-        let considered = |considered: &Considered| ConsideredReply {
-            driver: considered.driver.clone(),
-            chosen: considered.chosen,
-            score: units(considered.score_milli),
-            terms: decision
-                .terms
-                .iter()
-                .zip(&considered.contributions_milli)
-                .map(|(term, milli)| (term.to_string(), units(*milli)))
-                .collect(),
-        };
         Self {
             config_version: decision.config_version,
             radius_m: decision.radius.get(),
             candidates: decision.candidates,
-            best: decision.best.iter().map(considered).collect(),
+            best: decision.best.iter().map(|one| considered(one, &decision.terms)).collect(),
             excluded: decision.excluded.iter().map(|(reason, drivers)| (reason.name(), *drivers)).collect(),
+            with: decision.with.clone(),
         }
     }
+}
+
+pub(super) fn considered(considered: &Considered, names: &[Label]) -> ConsideredReply {
+    ConsideredReply {
+        driver: considered.driver.clone(),
+        chosen: considered.chosen,
+        score: points(considered.score_milli),
+        terms: terms(names, &considered.contributions_milli),
+    }
+}
+
+/// What each term of a score contributes.
+pub(super) fn terms(names: &[Label], milli: &[i64]) -> BTreeMap<String, f64> {
+    names.iter().zip(milli).map(|(name, milli)| (name.to_string(), points(*milli))).collect()
+}
+
+/// Score points.
+pub(super) fn points(milli: i64) -> f64 {
+    milli as f64 / 1e3
 }
