@@ -28,7 +28,7 @@ City         seed {seed}: {DRIVERS} drivers on e-bikes, {KITCHENS} kitchens, {OR
 Ctrl-C ends it.
 ",
         order::RIDE_M.start, order::RIDE_M.end
-    );
+    ));
 }
 
 /// Lines to paste into a shell, each tried out before it is shown; `None` until the order they are about has a driver.
@@ -41,7 +41,7 @@ pub(crate) async fn samples(city: &City) -> Option<String> {
             .to_owned(),
     ];
     for path in [
-        format!("/v1/drivers/nearest?lat={lat}&lng={lng}&limit=3"),
+        format!("/v1/nearest-drivers?lat={lat}&lng={lng}&limit=3"),
         format!("/v1/orders/{order}/eta"),
         format!("/v1/orders/{order}/explanation"),
         "/v1/stats".to_owned(),

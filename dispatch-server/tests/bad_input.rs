@@ -154,7 +154,7 @@ async fn wrong_bodies_are_named_and_change_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_requests_are_problems_too() {
     let server = Server::with("[limits]\nbody_bytes = 2000\nbatch_fixes = 2\nbatch_bytes = 5000\npage = 2").await;
-    for list in ["/v1/orders?", "/v1/drivers?", "/v1/drivers/nearest?lat=1&lng=1&"] {
+    for list in ["/v1/orders?", "/v1/drivers?", "/v1/nearest-drivers?lat=1&lng=1&"] {
         server.get(list.trim_end_matches(['?', '&'])).await.ok();
         server.get(&format!("{list}limit=3")).await.problem(422, "invalid_value").field("limit");
     }

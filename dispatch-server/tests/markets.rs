@@ -106,7 +106,7 @@ async fn h3_markets_have_the_orders_of_their_cells() {
                 answer.problem(422, "outside_markets").field("pickup");
             }
         }
-        let near = server.get(&format!("/v1/drivers/nearest?lat={lat}&lng={lng}")).await;
+        let near = server.get(&format!("/v1/nearest-drivers?lat={lat}&lng={lng}")).await;
         match expected {
             "none" => drop(near.problem(422, "outside_markets").field("lat")),
             _ => drop(near.ok()),
@@ -140,7 +140,7 @@ async fn a_driver_gets_the_orders_of_its_market() {
         server.post(path, by_ana).await.problem(409, "driver_elsewhere").field("driver");
     }
     let near = async |market: &str| {
-        let near = server.get(&format!("/v1/drivers/nearest?lat=52.52&lng=13.4{market}")).await.ok();
+        let near = server.get(&format!("/v1/nearest-drivers?lat=52.52&lng=13.4{market}")).await.ok();
         near.at("/drivers").as_array().unwrap().len()
     };
     assert_eq!((near("").await, near("&market=north").await, near("&market=south").await), (1, 1, 0));

@@ -293,13 +293,13 @@ impl Try {
                 if can || who.foreign.contains(&caller) {
                     match nothing {
                         Nothing::Unknown(unknown) => {
-                            assert_eq!((answer.status, code.as_str()), (404, *unknown), "{told}")
+                            assert_eq!((answer.status, code.as_str()), (404, *unknown), "{told}");
                         }
                         Nothing::Shows(pointer, value) if who.foreign.contains(&caller) => {
                             assert_eq!((answer.status, answer.at(pointer)), (200, value), "{told}");
                         }
                         Nothing::Refused(refused) if !can => {
-                            assert_eq!((answer.status, code.as_str()), (403, *refused), "{told}")
+                            assert_eq!((answer.status, code.as_str()), (403, *refused), "{told}");
                         }
                         _ => {}
                     }
@@ -389,7 +389,7 @@ impl Try {
                 let code = answer.body["code"].as_str().unwrap_or_default();
                 match nothing {
                     Nothing::Unknown(unknown) if stage < there => {
-                        assert_eq!((answer.status, code), (404, *unknown), "{told}")
+                        assert_eq!((answer.status, code), (404, *unknown), "{told}");
                     }
                     _ => {
                         let names = STATES.iter().find(|(known, _)| *known == code).map_or(&[][..], |(_, names)| names);

@@ -161,7 +161,7 @@ async fn positions_searches_and_moves_do_not_get_in_each_others_way() {
                 api.send_as("", Method::POST, &format!("{driver}/shift/start"), None).await.ok();
                 let fix = json!({"lat": 52.5 + f64::from(turn) * 1e-4, "lng": 13.4});
                 assert!([200, 422, 429].contains(&api.post(&format!("{driver}/position"), fix).await.status));
-                let near = api.get("/v1/drivers/nearest?lat=52.5&lng=13.4&market=a").await.ok();
+                let near = api.get("/v1/nearest-drivers?lat=52.5&lng=13.4&market=a").await.ok();
                 assert!(near.at("/drivers").as_array().unwrap().len() <= 8);
                 api.get("/v1/drivers?limit=3").await.ok();
                 api.send_as("", Method::POST, &format!("{driver}/shift/end"), None).await.ok();

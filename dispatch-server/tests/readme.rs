@@ -57,7 +57,8 @@ async fn the_session_of_the_readme_works_as_printed() {
         } else {
             let name = line.split('=').next().unwrap();
             assert!(name.chars().all(|c| c.is_ascii_uppercase()), "neither `curl`, `sleep` nor a variable: {line}");
-            variables += &format!("{line}\n");
+            variables.push_str(line);
+            variables.push('\n');
         }
     }
     assert_eq!((etas, explanations), (1, 1));

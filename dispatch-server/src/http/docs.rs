@@ -48,7 +48,8 @@ pub(super) async fn file(
 ) -> Result<Response, Problem> {
     // A name that is no text is no file's.
     let params = params.map_err(|_| Problem::unknown_route(uri.path()))?;
-    let file = params.iter().next().map_or("", |(_, file)| file);
+    // What it is nested under may have parameters of its own, which come first.
+    let file = params.iter().last().map_or("", |(_, file)| file);
     part(file, &uri)
 }
 

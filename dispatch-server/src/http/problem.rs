@@ -213,7 +213,7 @@ impl From<Error> for Problem {
             Error::NotYourPlace => (Code::NotYourPlace, Some("pickup.id")),
             Error::Changed { .. } => (Code::Changed, None),
             Error::WhichDriver => (Code::NoDriver, Some("driver")),
-            Error::Cursor => (Code::InvalidValue, Some("cursor")),
+            Error::Cursor => (Code::UnknownMarket, Some("cursor")),
             Error::Busy => (Code::Busy, None),
             Error::Stopping => (Code::Stopping, None),
         };
@@ -233,11 +233,10 @@ impl Problem {
             Refusal::OfferClosed { .. } => Code::OfferClosed,
             Refusal::NotYours { .. } => Code::NotYours,
             Refusal::NotAllowed { .. } | Refusal::NotForRole { .. } => Code::NotAllowed,
-            Refusal::UnknownConfiguration { .. } => Code::InvalidValue,
             Refusal::Capacity { .. } => Code::Capacity,
             Refusal::Skill { .. } => Code::Skill,
             Refusal::Full { .. } => Code::Full,
-            Refusal::Config(_) => Code::InvalidValue,
+            Refusal::Config(_) | Refusal::UnknownConfiguration { .. } => Code::InvalidValue,
             // Whatever can be said without the market's rules and the time was checked when the request was read.
             Refusal::Invalid { field, problem } => {
                 // The wire says the unit where the core has it in the type.
