@@ -12,13 +12,14 @@ use std::time::Duration;
 
 /// Says what was started and what was chosen for it.
 pub(crate) fn begin(url: &str, port: u16, seed: u64) {
-    let settings: String = SETTINGS.iter().map(|setting| format!(" \\\n               --set {setting}")).collect();
+    let settings = SETTINGS.join(" \\\n               --set ");
     let shown = order::name(order::SHOWN);
     say(&format!(
         "\
 Server       {url}
 Docs         {url}/docs/
-Started as   dispatch-server serve --listen 127.0.0.1:{port}{settings}
+Started as   dispatch-server serve --listen 127.0.0.1:{port} \\
+               --set {settings}
 City         seed {seed}: {DRIVERS} drivers on e-bikes, {KITCHENS} kitchens, {ORDERS_A_MINUTE} orders a minute, on average
              Time is real, so distances and times are short: rides of {} to {} m, dishes ready in 5 to 20 s,
              and the settings above to match. {shown} alone goes 3 km, so that there is time to look at it.
@@ -52,7 +53,7 @@ pub(crate) async fn samples(city: &City) -> Option<String> {
     Some(lines.join("\n") + "\n")
 }
 
-/// What stands in the columns of [`line`]; both fit on a narrow terminal.
+/// What stands in the columns of [`line()`]; both fit on a narrow terminal.
 pub(crate) const HEAD: &str = "    s  drivers  fixes/s  waiting  offered  riding  delivered  median min to door";
 
 /// The figures of now: the server's where it counts, the clients' where they do.

@@ -38,7 +38,7 @@ fn rules_that_are_in_force_unknown_or_forgotten_are_nothing_to_go_back_to() {
     for version in [0, 1, 2, u32::MAX] {
         assert_eq!(back(&mut market, version), Err(Refusal::UnknownConfiguration { version }));
     }
-    let most = MAX_FORMER_CONFIGS as i64;
+    let most = i64::try_from(MAX_FORMER_CONFIGS).unwrap();
     for version in 0..=most {
         configure(&mut market, 2_000 + version);
     }
