@@ -42,7 +42,7 @@ def live():
             ask("POST", f"/v1/orders/o-{number}/kitchen", {"status": "ready"})
         if number % 6 == 1:
             ask("POST", f"/v1/orders/o-{number}/assign", {"driver": "ana"})
-    offers = [ask("GET", f"/v1/drivers/{driver}/offer").json()["offer"] for driver in DRIVERS]
+    offers = [ask("GET", f"/v1/drivers/{driver}/offer").json().get("offer") for driver in DRIVERS]
     OPEN[:] = [offer["id"] for offer in offers if offer]
 
 
