@@ -152,15 +152,14 @@ fn ask(
     let ran = run::run(st);
 
     let panics = server.stop()?;
-    // Schemathesis ends with 1 if it found something, which the report says in full.
     let report = fs::read_to_string(&report).ok().and_then(|report| serde_json::from_str(&report).ok());
-    match (ran, report) {
-        (Ok(()) | Err(Failure::Status { .. }), Some(report)) => {
-            let tally = Tally::of(&report);
-            Ok(Tally { server_errors: tally.server_errors + panics, ..tally })
-        }
+    let tally = report.as_ref().map(Tally::of).filter(|tally| tally.cases > 0);
+    match (ran, tally) {
+        // Schemathesis fails if it found something, which the report says in full.
+        (Err(Failure::Status { .. }), Some(tally)) if !tally.is_clean() => Ok(tally.with(panics)),
+        (Ok(()), Some(tally)) => Ok(tally.with(panics)),
         (Err(failure), _) => Err(failure),
-        (Ok(()), None) => Err(Failure::Because("schemathesis left no report".into())),
+        (Ok(()), None) => Err(Failure::Because("schemathesis asked nothing".into())),
     }
 }
 
@@ -243,6 +242,15 @@ impl Tally {
         tally
     }
 
+    /// The same with so many server errors more.
+    fn with(self, more: u64) -> Self {
+        Self { server_errors: self.server_errors + more, ..self }
+    }
+
+    fn is_clean(&self) -> bool {
+        (self.server_errors, self.violations) == (0, 0)
+    }
+
     fn show(&self) -> String {
         let Self { operations, cases, server_errors, violations } = self;
         format!(
@@ -277,7 +285,9 @@ mod tests {
             "errors": [{"title": "Network Error"}],
         });
         assert_eq!(Tally::of(&report), Tally { operations: 34, cases: 1200, server_errors: 3, violations: 4 });
-        assert_eq!(Tally::of(&json!({})), Tally::default());
+        assert!(!Tally::of(&report).is_clean());
+        assert!(Tally::of(&json!({"operations": {"tested": 1}})).is_clean());
+        assert!(!Tally::default().with(1).is_clean(), "a panic is a server error");
     }
 
     #[test]
