@@ -73,11 +73,21 @@ async fn the_record_answers_why_not() {
     server.stop().await;
 }
 
+fn with_window(seconds: f64) -> Value {
+    let mut rules = rules();
+    rules["window_seconds"] = json!(seconds);
+    rules
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_that_were_decided_together_are_named() {
     let server = Server::start().await;
     server.put("/v1/drivers/ana", json!({"capacity": 3})).await.ok();
     server.act("/v1/drivers/ana/shift/start").await.ok();
+    server.put(CONFIG, with_window(2.0)).await.ok();
+    // Between two windows: the first is for an order that has nobody.
+    server.order("", "n").await;
+    server.pass(1);
     server.order("", "o").await;
     server.order("", "p").await;
     server.report("", "ana").await;
@@ -106,8 +116,7 @@ async fn rules_are_set_and_put_back() {
     let server = Server::start().await;
     let first = server.get(CONFIG).await.ok();
     assert_eq!(first.body, json!({"market": "default", "version": 1, "former_versions": [], "rules": rules()}));
-    let mut slow = rules();
-    slow["window_seconds"] = json!(5.0);
+    let slow = with_window(5.0);
     let second = server.put(CONFIG, slow.clone()).await.ok();
     assert_eq!((second.at("/version"), second.at("/former_versions")), (&json!(2), &json!([1])));
     assert_eq!(second.at("/rules"), &slow);
@@ -115,10 +124,12 @@ async fn rules_are_set_and_put_back() {
     // The same again makes no version.
     assert_eq!(server.put(CONFIG, slow).await.ok().at("/version"), 2);
 
-    // They count from now on.
+    // They count from now on: the next window is five seconds after that of an order that has nobody.
+    server.order("", "n").await;
+    server.pass(1);
     server.driver("", "ana").await;
     server.order("", "o").await;
-    server.pass(4);
+    server.pass(3);
     assert_eq!(server.get("/v1/drivers/ana/offer").await.ok().at("/offer"), &Value::Null);
     server.offer("", "ana").await;
     assert_eq!(server.get("/v1/orders/o/explanation").await.ok().at("/decision/config_version"), 2);

@@ -155,11 +155,12 @@ fn sample(contract: &Contract, schema: &Value, name: &str) -> Value {
             fields.map(|(name, field)| (name.clone(), sample(contract, field, name))).collect()
         }
         "array" => json!([sample(contract, &schema["items"], name)]),
+        "boolean" => json!(true),
         "string" if schema["enum"].is_array() => schema["enum"][0].clone(),
         "string" if schema["format"] == "date-time" => json!("2026-01-01T00:00:30Z"),
         "string" if name == "market" => json!("default"),
         "string" => json!("ana"),
-        _ => json!(1),
+        _ => json!(schema["minimum"].as_u64().unwrap_or(0).max(1)),
     }
 }
 
@@ -241,18 +242,19 @@ fn is_number(schema: &Value) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn numbers_are_those_of_json_schema() {
     let server = Server::start().await;
-    let whole = changed(&server, |schema, _| is_number(schema).then(|| json!(1.0))).await;
-    let least = changed(&server, |schema, _| is_number(schema).then(|| schema["minimum"].clone())).await;
-    let most = changed(&server, |schema, _| is_number(schema).then(|| schema["maximum"].clone())).await;
+    let whole = changed(&server, |schema, value| is_number(schema).then(|| json!(value.as_f64()))).await;
+    let least = changed(&server, |schema, _| schema.get("minimum").cloned()).await;
+    let most = changed(&server, |schema, _| schema.get("maximum").cloned()).await;
     assert!(whole.len() > 15, "{}", whole.len());
     for (place, answer) in whole.into_iter().chain(least).chain(most) {
         assert!(!rules_out(&answer), "{place}: {} {}", answer.status, answer.body);
     }
     let part = changed(&server, |schema, _| (kind(schema) == "integer").then(|| json!(1.5))).await;
     let below = changed(&server, |schema, _| Some(json!(schema["minimum"].as_f64()? - 1.0))).await;
+    let just_below = changed(&server, |schema, _| schema.get("exclusiveMinimum").cloned()).await;
     let above = changed(&server, |schema, _| Some(json!(schema["maximum"].as_f64()? + 1.0))).await;
-    assert!(part.len() > 4 && below.len() > 15 && above.len() > 15);
-    for (place, answer) in part.into_iter().chain(below).chain(above) {
+    assert!(part.len() > 4 && below.len() > 15 && above.len() > 15 && just_below.len() == 2);
+    for (place, answer) in part.into_iter().chain(below).chain(just_below).chain(above) {
         assert!(rules_out(&answer), "{place}: {} {}", answer.status, answer.body);
     }
     server.stop().await;

@@ -63,16 +63,29 @@ enum StartOnName {
     Placed,
 }
 
+/// A length of more than 0 m.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(try_from = "f64")]
+struct Reach(Meters);
+
+impl TryFrom<f64> for Reach {
+    type Error = String;
+    fn try_from(metres: f64) -> Result<Self, String> {
+        let length = Meters::new(metres).ok().filter(|length| *length > Meters::ZERO);
+        length.map(Self).ok_or_else(|| format!("must be more than 0 m, not {metres}"))
+    }
+}
+
 /// Which drivers are looked at for an order.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SearchBody {
     /// How far from the pickup the search begins.
     #[schema(value_type = f64, exclusive_minimum = 0)]
-    radius_m: Meters,
+    radius_m: Reach,
     /// How far it is widened, doubling, while nobody is found; at least `radius_m`.
     #[schema(value_type = f64, exclusive_minimum = 0)]
-    max_radius_m: Meters,
+    max_radius_m: Reach,
     /// Most free drivers, and most busy ones, that are candidates for one order.
     #[schema(value_type = u32, minimum = 1, maximum = 1_000)]
     candidates: Count<u32, 1, 1_000>,
@@ -335,8 +348,8 @@ impl RulesBody {
             preparation: self.preparation_seconds.get(),
             window: self.window_seconds.get(),
             search: SearchRule {
-                radius: search.radius_m,
-                max_radius: search.max_radius_m,
+                radius: search.radius_m.0,
+                max_radius: search.max_radius_m.0,
                 candidates: search.candidates.get(),
                 busy_until: search.busy_until_seconds.get(),
                 paired: search.paired.get(),
@@ -455,8 +468,8 @@ impl From<&EngineConfig> for RulesBody {
             preparation_seconds: Secs(rules.preparation),
             window_seconds: Secs(rules.window),
             search: SearchBody {
-                radius_m: search.radius,
-                max_radius_m: search.max_radius,
+                radius_m: Reach(search.radius),
+                max_radius_m: Reach(search.max_radius),
                 candidates: Count(search.candidates),
                 busy_until_seconds: Secs(search.busy_until),
                 paired: Count(search.paired),
