@@ -379,12 +379,13 @@ impl State {
                 let previous = self.driver_mut(driver).offer.replace(*id);
                 assert_eq!(previous, None, "a driver has one open offer at a time");
                 for order in orders {
+                    let with = orders.iter().filter(|other| *other != order).cloned().collect();
                     let order = self.order_mut(order);
                     assert_eq!(order.status, DispatchStatus::Waiting, "only a waiting order is offered");
                     order.status = DispatchStatus::Offered { offer: *id };
                     order.round.attempts = *attempt;
                     order.hold = None;
-                    order.decision = Some(decision.clone());
+                    order.decision = Some(Decision { with, ..decision.clone() });
                 }
                 self.offers.open(Offer {
                     id: *id,
