@@ -92,19 +92,19 @@ fn order_spec() -> impl Strategy<Value = OrderSpec> {
 }
 
 fn config() -> impl Strategy<Value = EngineConfig> {
+    let offers = prop_oneof![
+        Just(OfferRule::Direct),
+        Just(EngineConfig::default().offers),
+        (2..4u16).prop_map(|size| OfferRule::Wave { size, expires_after: Millis::from_secs(30) })
+    ];
     let preset = prop_oneof![Just(ScorePreset::Timely), Just(ScorePreset::Classic), Just(ScorePreset::Additive)];
-    (any::<bool>(), any::<bool>(), any::<bool>(), 1..4u16, preset).prop_map(
-        |(direct, placed, returns, attempts, preset)| {
-            let mut config = EngineConfig { score: preset.weights(), ..EngineConfig::default() };
-            config.start_on = if placed { StartOn::Placed } else { StartOn::Confirmed };
-            if direct {
-                config.offers = OfferRule::Direct;
-            }
-            config.rounds.attempts = attempts;
-            config.positions.return_orders_of_silent = returns;
-            config
-        },
-    )
+    (offers, any::<bool>(), any::<bool>(), 1..4u16, preset).prop_map(|(offers, placed, returns, attempts, preset)| {
+        let mut config = EngineConfig { score: preset.weights(), offers, ..EngineConfig::default() };
+        config.start_on = if placed { StartOn::Placed } else { StartOn::Confirmed };
+        config.rounds.attempts = attempts;
+        config.positions.return_orders_of_silent = returns;
+        config
+    })
 }
 
 fn action() -> impl Strategy<Value = Action> {

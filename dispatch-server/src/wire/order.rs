@@ -365,10 +365,7 @@ impl OrderReply {
     pub(crate) fn new(market: &Market, order: &Order) -> Self {
         let (spec, times) = (&order.spec, &order.times);
         let time = |time: Option<Timestamp>| time.map(Time::from);
-        let offer = match order.status {
-            DispatchStatus::Offered { offer } => Some(OfferName::text(market.id(), offer)),
-            _ => None,
-        };
+        let offer = order.status.offers().first().map(|offer| OfferName::text(market.id(), *offer));
         Self {
             id: spec.id.clone(),
             market: market.id().clone(),

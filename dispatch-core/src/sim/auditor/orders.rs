@@ -14,10 +14,20 @@ use std::collections::BTreeSet;
 pub(super) enum Status {
     Pending,
     Waiting,
+    /// In the wave with this first offer.
     Offered(OfferId),
-    Assigned { driver: DriverId, arrived: bool },
-    OnBoard { driver: DriverId, departed: bool, arrived: bool },
-    Ended { at: Timestamp },
+    Assigned {
+        driver: DriverId,
+        arrived: bool,
+    },
+    OnBoard {
+        driver: DriverId,
+        departed: bool,
+        arrived: bool,
+    },
+    Ended {
+        at: Timestamp,
+    },
 }
 
 impl Status {
@@ -53,9 +63,9 @@ impl Status {
 /// One series of offers for an order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Round {
-    /// How many offers it has had.
+    /// How many offers it has had; a wave counts as one.
     pub(super) made: u16,
-    /// How many of them were declined or expired.
+    /// In how many of them somebody declined or let expire.
     pub(super) used: u16,
     /// The attempt its last offer said it was.
     pub(super) attempt: u16,
@@ -359,8 +369,8 @@ impl Auditor {
     fn end(&mut self, id: &OrderId, stops: Option<&[Stop]>) -> Check {
         let at = self.at;
         let order = self.order(id)?;
-        if let Status::Offered(offer) = order.status {
-            return cannot(order, &format!("end while offer {offer} for it is open"));
+        if let Status::Offered(wave) = order.status {
+            return cannot(order, &format!("end while offers for it are open: {:?}", self.waves[&wave].open));
         }
         let driver = order.status.driver().cloned();
         ensure(driver.is_some() == stops.is_some(), rule::ROUTE_PRESENT, || match &driver {

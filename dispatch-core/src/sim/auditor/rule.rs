@@ -67,7 +67,7 @@ rules! {
     OFFER_AVAILABLE = "offer.available": "Only drivers on shift, not paused, not silent and not ending are asked.";
     OFFER_ONE_OPEN = "offer.one_open": "A driver has at most one open offer.";
     OFFER_ASKED_BEFORE = "offer.asked_before": "Who declined or let expire an order is not asked again in its round.";
-    OFFER_ATTEMPT = "offer.attempt": "Attempts count up from 1 within a round.";
+    OFFER_ATTEMPT = "offer.attempt": "Attempts count up from 1 within a round; a wave is one.";
     OFFER_ATTEMPT_LIMIT = "offer.attempt_limit": "A round has no more attempts than the rules allow.";
     OFFER_EXPIRES_AT = "offer.expires_at": "An offer is open for exactly as long as the rules say.";
     OFFER_KNOWN = "offer.known": "Only an offer that was made is closed.";
@@ -75,6 +75,11 @@ rules! {
     OFFER_ANSWERED_LATE = "offer.answered_late": "An offer is answered strictly before it expires.";
     OFFER_EXPIRED_EARLY = "offer.expired_early": "An offer expires no earlier than it said.";
     OFFER_ACCEPT_ASSIGNS = "offer.accept_assigns": "An accepted offer assigns its orders to its driver next, in the same instant.";
+    OFFER_WAVE = "offer.wave": "Where drivers are asked in waves an offer names the first of its wave, which has an open one; elsewhere none.";
+    OFFER_WAVE_ALIKE = "offer.wave_alike": "The offers of a wave are made in one instant, as one attempt, for the same orders.";
+    OFFER_WAVE_SIZE = "offer.wave_size": "A wave asks no more drivers than the rules say.";
+    OFFER_WAVE_ONE_ACCEPTED = "offer.wave_one_accepted": "At most one offer of a wave is accepted.";
+    OFFER_WAVE_WITHDRAWN = "offer.wave_withdrawn": "Before an accepted offer assigns its orders, the others of its wave are withdrawn.";
     OFFER_UNANSWERABLE = "offer.unanswerable": "An offer is withdrawn in the instant its driver can no longer take it.";
 
     ASSIGN_WITHOUT_OFFER = "assign.without_offer": "Under offers only acceptance or a dispatcher assigns.";
