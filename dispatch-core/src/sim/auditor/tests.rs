@@ -255,7 +255,13 @@ fn by_waves() -> Script {
 
 fn wave_cases() -> Vec<Case> {
     let wave = || by_waves().wave(&["d", "e"], &["o"]);
-    let first = |of: Option<u64>| edit!(OfferMade { wave } => *wave = of.map(crate::OfferId));
+    let first = |of: Option<u64>| {
+        let of = of.map(crate::OfferId);
+        move |kind: &mut EventKind| {
+            let EventKind::OfferMade { wave, .. } = kind else { panic!("this is {kind:?}") };
+            *wave = of;
+        }
+    };
     vec![
         (rule::OFFER_WAVE, waiting().offer("d", &["o"]).edit(first(Some(1)))),
         (rule::OFFER_WAVE, by_waves().offer("d", &["o"]).edit(first(None))),
