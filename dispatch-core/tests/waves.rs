@@ -167,7 +167,7 @@ fn a_wave_leaves_to_every_order_its_driver() {
     for (i, id) in ["ana", "bo", "cy", "di"].into_iter().enumerate() {
         market.works(id, 100.0 * (i as f64 + 1.0));
     }
-    // Cy and di are better used for an order of their own than as the third to be asked for another one.
+    // Di has an order of its own to fetch, so that only the others are asked for the first one.
     market.submits("o", 0, 0.0, 1_000.0);
     market.submits("p", 0, 450.0, 1_000.0);
     market.passes(1);

@@ -162,9 +162,10 @@ impl Engine {
             if !(on_shift && now && roomy && taken.insert(driver)) {
                 continue;
             }
-            let calls = match edge.joins {
-                true => planner.best_join(lead, edge.supply).expect("it was weighed before").1,
-                false => planner.calls(row).into_owned(),
+            let calls = if edge.joins {
+                planner.best_join(lead, edge.supply).expect("it was weighed before").1
+            } else {
+                planner.calls(row).into_owned()
             };
             let stops = self.planned_stops(planner, edge, &calls);
             let decision = self.decision(planner, list, Some((edge, lead)), with.clone());
