@@ -1,5 +1,7 @@
 //! One log for each rule that breaks it with its last line, beside logs of all events that break none.
 
+mod waves;
+
 use super::rule;
 use super::script::{Script, driver_id, driver_spec, edit, order_id, order_spec, secs};
 use crate::config::{OfferRule, StartOn};
@@ -247,68 +249,6 @@ fn offer_cases() -> Vec<Case> {
     ]
 }
 
-/// Three drivers who are asked for an order two at a time.
-fn by_waves() -> Script {
-    let rule = OfferRule::Wave { size: 2, expires_after: Millis::from_secs(30) };
-    Script::with(|config| config.offers = rule).driver("d").driver("e").driver("f").order("o")
-}
-
-fn wave_cases() -> Vec<Case> {
-    let wave = || by_waves().wave(&["d", "e"], &["o"]);
-    let first = |of: Option<u64>| {
-        let of = of.map(crate::OfferId);
-        move |kind: &mut EventKind| {
-            let EventKind::OfferMade { wave, .. } = kind else { panic!("this is {kind:?}") };
-            *wave = of;
-        }
-    };
-    vec![
-        (rule::OFFER_WAVE, waiting().offer("d", &["o"]).edit(first(Some(1)))),
-        (rule::OFFER_WAVE, by_waves().offer("d", &["o"]).edit(first(None))),
-        (rule::OFFER_WAVE, wave().edit(first(Some(3)))),
-        (rule::OFFER_WAVE_ALIKE, by_waves().wave(&["d"], &["o"]).at(1).offer("e", &["o"]).edit(first(Some(1)))),
-        (rule::OFFER_WAVE_ALIKE, wave().edit(edit!(OfferMade { attempt } => *attempt = 2))),
-        (rule::OFFER_WAVE_ALIKE, by_waves().order("p").wave(&["d"], &["o"]).offer("e", &["p"]).edit(first(Some(1)))),
-        (rule::OFFER_WAVE_SIZE, by_waves().wave(&["d", "e", "f"], &["o"])),
-        (rule::OFFER_WAVE_SIZE, {
-            // Who is no longer asked was asked.
-            wave()
-                .close(2, Withdrawn)
-                .offer("f", &["o"])
-                .edit(edit!(OfferMade { attempt } => *attempt = 1))
-                .edit(first(Some(1)))
-        }),
-        (rule::OFFER_WAVE_ONE_ACCEPTED, wave().close(1, Accepted).close(2, Accepted)),
-        (rule::OFFER_WAVE_WITHDRAWN, wave().close(1, Accepted).assigned("d", &["o"])),
-        (rule::OFFER_ACCEPT_ASSIGNS, wave().close(1, Accepted).close(2, Declined)),
-        (rule::OFFER_ACCEPT_ASSIGNS, wave().close(1, Accepted).close(2, Withdrawn).instant()),
-        (rule::OFFER_ACCEPT_ASSIGNS, wave().close(1, Accepted).at(1).close(2, Withdrawn)),
-        (rule::OFFER_ASKED_BEFORE, wave().close(1, Declined).close(2, Declined).wave(&["f", "d"], &["o"])),
-        (rule::OFFER_UNANSWERABLE, wave().paused("e").instant()),
-        (rule::ORDER_TRANSITION, wave().close(1, Declined).cancelled(Role::Customer, "o")),
-        (rule::ORDER_TRANSITION, wave().close(1, Withdrawn).by_hand("d", &["o"])),
-        (rule::ORDER_TRANSITION, wave().close(1, Declined).wave(&["f"], &["o"])),
-        (rule::OFFER_ATTEMPT, {
-            // Both turned it down, and both were one attempt.
-            wave()
-                .close(1, Declined)
-                .close(2, Declined)
-                .wave(&["f"], &["o"])
-                .edit(edit!(OfferMade { attempt } => *attempt = 3))
-        }),
-        (rule::ROUND_ATTEMPTS_USED, {
-            // However many were asked.
-            by_waves()
-                .configure(|config| config.rounds.attempts = 2)
-                .wave(&["d", "e"], &["o"])
-                .close(1, Declined)
-                .close(2, Declined)
-                .round_failed("o", RoundFailure::AttemptsUsed)
-        }),
-        (rule::DUE_OFFER_EXPIRY, wave().at(30).close(1, Expired).instant()),
-    ]
-}
-
 fn assignments() -> Vec<Case> {
     let small = |id| crate::DriverSpec { capacity: Units::MIN, ..driver_spec(id) };
     let two = || new().register(small("d")).shift("d", None).order("o").order("p");
@@ -470,7 +410,7 @@ fn due() -> Vec<Case> {
 }
 
 fn cases() -> Vec<Case> {
-    let offers = [offer_cases(), wave_cases(), assignments(), routes(), decisions()].concat();
+    let offers = [offer_cases(), waves::cases(), assignments(), routes(), decisions()].concat();
     [log_and_drivers(), order_cases(), holds_and_rounds(), offers, due()].concat()
 }
 
@@ -534,33 +474,6 @@ fn the_life_of_an_order_under_offers_breaks_nothing() {
         .map_err(|(_, violation)| violation)
         .unwrap();
     assert_eq!((totals.orders, totals.delivered, totals.cancelled, totals.offers, totals.drivers), (2, 1, 1, 3, 2));
-}
-
-#[test]
-fn waves_break_nothing() {
-    let totals = by_waves()
-        .wave(&["d", "e"], &["o"])
-        .at(5)
-        .close(1, Declined)
-        .at(30)
-        .close(2, Expired)
-        .wave(&["f"], &["o"])
-        .at(40)
-        .paused("f")
-        .close(3, Withdrawn)
-        .by_hand("f", &["o"])
-        .order("p")
-        .order("q")
-        .wave(&["d", "e"], &["p", "q"])
-        .at(69)
-        .close(4, Accepted)
-        .close(5, Withdrawn)
-        .assigned("d", &["p", "q"])
-        .instant()
-        .audit()
-        .map_err(|(_, violation)| violation)
-        .unwrap();
-    assert_eq!((totals.orders, totals.offers), (3, 5));
 }
 
 #[test]
