@@ -36,6 +36,8 @@ pub struct EngineConfig {
     pub bundles: BundleRule,
     /// Whether an order may move to another driver until it is picked up. Only where drivers are assigned directly.
     pub swap: Option<SwapRule>,
+    /// Whether a driver on its way to a pickup, or to where it was sent to wait, may be sent elsewhere before it is there.
+    pub divert: bool,
     /// Whether idle drivers are told where orders are to be expected.
     pub reposition: Option<RepositionRule>,
     /// Below how many orders an hour a driver is preferred, through the score term `above_floor`.
@@ -157,8 +159,6 @@ impl BundleMode {
 pub struct SwapRule {
     /// By how many score points the other driver must be better.
     pub penalty: f64,
-    /// Whether a driver on its way to a pickup, or to where it was sent to wait, may be sent elsewhere before it is there.
-    pub divert: bool,
 }
 
 /// Where idle drivers are told to wait.
@@ -343,6 +343,7 @@ impl Default for EngineConfig {
             work_budget: 10_000_000,
             bundles: BundleRule { mode: BundleMode::SamePickup, max_orders: 3, min_gain: 1.0 },
             swap: None,
+            divert: true,
             reposition: None,
             floor_orders_per_hour: 1.5,
             offers: OfferRule::Sequential { expires_after: Millis::from_secs(30) },

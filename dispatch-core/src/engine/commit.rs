@@ -92,7 +92,7 @@ impl Engine {
                     let reasons = |&demand: &u32| {
                         let list = &shortlists[demand as usize];
                         let with = together.iter().copied().filter(|id| **id != list.order.spec.id).cloned().collect();
-                        let decision = self.decision(planner, list, Some((edge, demand)), with);
+                        let decision = self.decision(planner, list, Some(edge), with);
                         (list.order.spec.id.clone(), decision)
                     };
                     let orders = new.iter().map(reasons).collect();
@@ -120,7 +120,7 @@ impl Engine {
             let (_, calls) = planner.best_join(row.demands[0], edge.supply).expect("it was weighed before");
             return Verdict::Commit { driver, edge, calls };
         }
-        let slack = self.slack(planner, row, supply);
+        let slack = slack(planner, row, supply);
         if edge.supply as usize >= decided.drivers {
             return Verdict::Hold { reason: HoldReason::DriverBusy, slack: Some(slack) };
         }
@@ -132,7 +132,8 @@ impl Engine {
         if !schedule::is_due(slack, &config.schedule) {
             return Verdict::Hold { reason: HoldReason::SlackAmple, slack: Some(slack) };
         }
-        if supply.from.at - self.now() > config.schedule.commit_ahead {
+        let works = self.state.drivers[driver].is_on_shift();
+        if !works || supply.from.at - self.now() > config.schedule.commit_ahead {
             return Verdict::Hold { reason: HoldReason::DriverBusy, slack: Some(slack) };
         }
         commit
@@ -168,25 +169,10 @@ impl Engine {
                 planner.calls(row).into_owned()
             };
             let stops = self.planned_stops(planner, edge, &calls);
-            let decision = self.decision(planner, list, Some((edge, lead)), with.clone());
+            let decision = self.decision(planner, list, Some(edge), with.clone());
             others.push(Asked { driver: driver.clone(), stops, decision });
         }
         others
-    }
-
-    /// How much later the driver could be sent.
-    fn slack(&self, planner: &Planner<'_>, row: &Row<'_>, supply: &Supply<'_>) -> Millis {
-        let calls = planner.calls(row);
-        let at_first = |id: &OrderId| calls[0].tasks.iter().any(|task| task.order.id == *id);
-        let demands = row.demands.iter().map(|&demand| &planner.demands[demand as usize]);
-        let first = demands.filter(|demand| at_first(&demand.task.order.id));
-        let ready = first.map(|demand| demand.ready_soonest).max().expect("a row is for an order");
-        let judged = planner.terms.route(&calls, &supply.at_end(), supply, |candidate| {
-            let promise = |d: &route::plan::Delivery<'_>| schedule::promise_slack(d.order.promised_at, d.deliver_at);
-            let promise = candidate.deliveries.iter().filter_map(promise).min();
-            schedule::urgency(schedule::pickup_slack(ready, candidate.reach_at), promise)
-        });
-        judged.expect("a driver who was chosen can do it")
     }
 
     fn hold(
@@ -208,8 +194,7 @@ impl Engine {
         if !edge.joins {
             let driver = &self.state.drivers[driver_of(planner, edge)];
             stops.clone_from(&driver.stops);
-            stops.iter_mut().for_each(|stop| stop.orders.retain(|id| !self.derived.movable.contains(id)));
-            stops.retain(|stop| !stop.orders.is_empty());
+            route::keep(&mut stops, |id| !self.derived.movable.contains(id));
         }
         stops.extend(calls.iter().map(Call::to_stop));
         stops
@@ -233,8 +218,7 @@ impl Engine {
                 for (order, decision) in orders {
                     to_come.remove(&order);
                     let mut part = stops.clone();
-                    part.iter_mut().for_each(|stop| stop.orders.retain(|id| !to_come.contains(id)));
-                    part.retain(|stop| !stop.orders.is_empty());
+                    route::keep(&mut part, |id| !to_come.contains(id));
                     self.assign_on_route(vec![order], &driver, part, Some(decision));
                 }
             }
@@ -327,17 +311,13 @@ impl Engine {
         &self,
         planner: &Planner<'_>,
         list: &Shortlist<'_>,
-        chosen: Option<(Edge, u32)>,
+        chosen: Option<Edge>,
         with: Vec<OrderId>,
     ) -> Decision {
-        let demand = planner.demands.iter().position(|demand| demand.task.order.id == list.order.spec.id);
-        let demand = demand.expect("a shortlist is for a demand") as u32;
         let mut ranked: Vec<&Edge> = list.found.iter().collect();
         ranked.sort_by_key(|edge| (edge.cost, edge.supply));
         ranked.truncate(MAX_RECORDED);
-        let chosen_supply = chosen.map(|(edge, _)| edge.supply);
-        let chosen_edge = chosen.map(|(edge, _)| edge);
-        if let Some(edge) = chosen_edge.as_ref() {
+        if let Some(edge) = chosen.as_ref() {
             if let Some(place) = ranked.iter().position(|known| known.supply == edge.supply) {
                 ranked[place] = edge;
             } else {
@@ -347,12 +327,12 @@ impl Engine {
         }
         let considered = |edge: &&Edge| {
             let supply = &planner.supplies[edge.supply as usize];
-            let scored = self.explained(planner, demand, edge);
+            let scored = self.explained(planner, list.demand, edge);
             Considered {
                 driver: supply.driver.id.clone(),
                 score_milli: scored.total_milli,
                 contributions_milli: scored.contributions_milli,
-                chosen: chosen_supply == Some(edge.supply),
+                chosen: chosen.is_some_and(|chosen| chosen.supply == edge.supply),
             }
         };
         let mut best: Vec<Considered> = ranked.iter().map(considered).collect();
@@ -424,4 +404,19 @@ impl Engine {
         }
         moves
     }
+}
+
+/// How much later the driver could be sent.
+fn slack(planner: &Planner<'_>, row: &Row<'_>, supply: &Supply<'_>) -> Millis {
+    let calls = planner.calls(row);
+    let at_first = |id: &OrderId| calls[0].tasks.iter().any(|task| task.order.id == *id);
+    let demands = row.demands.iter().map(|&demand| &planner.demands[demand as usize]);
+    let first = demands.filter(|demand| at_first(&demand.task.order.id));
+    let ready = first.map(|demand| demand.ready_soonest).max().expect("a row is for an order");
+    let judged = planner.terms.route(&calls, &supply.at_end(), supply, |candidate| {
+        let promise = |d: &route::plan::Delivery<'_>| schedule::promise_slack(d.order.promised_at, d.deliver_at);
+        let promise = candidate.deliveries.iter().filter_map(promise).min();
+        schedule::urgency(schedule::pickup_slack(ready, candidate.reach_at), promise)
+    });
+    judged.expect("a driver who was chosen can do it")
 }

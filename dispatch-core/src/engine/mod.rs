@@ -214,8 +214,7 @@ impl Engine {
 
     /// Where the driver is, or will be, before it can be sent anywhere else.
     fn bound_for(&self, driver: &Driver) -> Option<Heading> {
-        let fixed = self.state.config.swap.is_some_and(|swap| !swap.divert);
-        driver.heading.filter(|_| fixed)
+        driver.heading.filter(|_| !self.state.config.divert)
     }
 
     /// Projects the times of these stops for the driver. Without a known position the way to the first takes no time.

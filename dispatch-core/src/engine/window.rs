@@ -51,6 +51,8 @@ impl Group {
 
 /// The drivers who could take one order.
 pub(super) struct Shortlist<'a> {
+    /// Which demand it is for.
+    pub(super) demand: u32,
     pub(super) order: &'a Order,
     pub(super) radius: Meters,
     /// Each driver once.
@@ -197,8 +199,7 @@ impl Engine {
         }
         let mut stops = driver.stops.clone();
         if config.swap.is_some() {
-            stops.iter_mut().for_each(|stop| stop.orders.retain(|id| !self.derived.movable.contains(id)));
-            stops.retain(|stop| !stop.orders.is_empty());
+            route::keep(&mut stops, |id| !self.derived.movable.contains(id));
         }
         let dropoffs = || stops.iter().filter(|stop| stop.kind == StopKind::Dropoff).flat_map(|stop| &stop.orders);
         let load = dropoffs().count();
@@ -276,7 +277,7 @@ impl Engine {
             Some(within) => search(planner, demand, &groups.joinable, within, Planner::join).0,
             None => Vec::new(),
         };
-        let mut list = Shortlist { order, radius: rule.radius, found: Vec::new(), excluded: BTreeMap::new() };
+        let mut list = Shortlist { demand, order, radius: rule.radius, found: Vec::new(), excluded: BTreeMap::new() };
         for radius in candidates::widening(rule.radius, rule.max_radius) {
             list.radius = radius;
             list.excluded.clone_from(fleet_excluded);

@@ -119,7 +119,7 @@ impl<'a> Planner<'a> {
         let Some(swap) = self.rules.swap else { return 0 };
         let holders = demands.iter().filter_map(|&demand| self.demands[demand as usize].holder);
         let leaving = holders.filter(|holder| **holder != to.driver.id).count();
-        (swap.penalty * 1_000.0) as i64 * leaving as i64
+        (swap.penalty * 1_000.0 * leaving as f64) as i64
     }
 
     /// Each row of the plan, and the driver it goes to.

@@ -120,12 +120,17 @@ pub(crate) fn peak_load(on_board: u32, stops: &[Stop], units: impl Fn(&OrderId) 
     peak
 }
 
+/// Takes everything off `stops` that is for orders which `stay` does not hold for.
+pub(crate) fn keep(stops: &mut Vec<Stop>, stay: impl Fn(&OrderId) -> bool) {
+    for stop in stops.iter_mut() {
+        stop.orders.retain(&stay);
+    }
+    stops.retain(|stop| !stop.orders.is_empty());
+}
+
 /// `stops` without everything that is for `order`.
 pub(crate) fn without(stops: &[Stop], order: &OrderId) -> Vec<Stop> {
     let mut left = stops.to_vec();
-    for stop in &mut left {
-        stop.orders.retain(|other| other != order);
-    }
-    left.retain(|stop| !stop.orders.is_empty());
+    keep(&mut left, |other| other != order);
     left
 }

@@ -210,20 +210,15 @@ pub(crate) fn insertions<'a>(calls: &[Call<'a>], task: Task<'a>, mode: BundleMod
         } else {
             with_pickup.insert(pickup, Call::pickup(task));
         }
-        let last = match mode {
-            BundleMode::Interleaved { .. } => with_pickup.len(),
-            // Dropoffs only, up to where the next pickups begin.
-            _ => {
-                let dropoffs = first_dropoff(&with_pickup, pickup);
-                let run = with_pickup[dropoffs..].iter().take_while(|call| call.kind == StopKind::Dropoff).count();
-                dropoffs + run
-            }
+        let places = if let BundleMode::Interleaved { .. } = mode {
+            pickup + 1..=with_pickup.len()
+        } else {
+            // Among the dropoffs, up to where the next pickups begin.
+            let first = first_dropoff(&with_pickup, pickup);
+            let run = with_pickup[first..].iter().take_while(|call| call.kind == StopKind::Dropoff).count();
+            first..=first + run
         };
-        let first = match mode {
-            BundleMode::Interleaved { .. } => pickup + 1,
-            _ => first_dropoff(&with_pickup, pickup),
-        };
-        for dropoff in first..=last {
+        for dropoff in places {
             let mut route = with_pickup.clone();
             route.insert(dropoff, Call::dropoff(task));
             routes.push(route);

@@ -112,8 +112,7 @@ impl Auditor {
             Plan::Earlier => return Ok(()),
         };
         // Who goes where it was sent, come what may, is there without saying so.
-        let settled = self.config.swap.is_some_and(|swap| !swap.divert);
-        let was_sent = settled && self.drivers[driver].sent.contains(&(stop.position, *arrive_at));
+        let was_sent = !self.config.divert && self.drivers[driver].sent.contains(&(stop.position, *arrive_at));
         let ahead = *done_at >= since && (arrived_at.is_some() || was_sent || *arrive_at >= since);
         ensure(ahead, rule::ROUTE_PAST, || format!("arrives {arrive_at}, done {done_at}, planned at {since}"))?;
         let mut fetched = stop.orders.iter().filter(|_| *kind == StopKind::Pickup);

@@ -134,7 +134,8 @@ impl<'a> Day<'a> {
             },
             // Only orders of one restaurant share a trip. What is fetched there is settled at the pickup.
             bundles: BundleRule { mode: BundleMode::SamePickup, ..default.bundles },
-            swap: Some(SwapRule { penalty: 0.0, divert: false }),
+            swap: Some(SwapRule { penalty: 0.0 }),
+            divert: false,
             reposition: Some(RepositionRule {
                 every: Millis::from_mins(2),
                 look_ahead: Millis::from_mins(30),
@@ -218,11 +219,6 @@ impl<'a> Day<'a> {
             self.pick_up(courier);
         }
         self.minute = self.minute + 1;
-    }
-
-    /// DEBUG
-    pub fn log(&self) -> &[crate::event::Event] {
-        self.simulation.log()
     }
 
     /// Ends the day, gives up what nobody will deliver any more, and proves the run.
