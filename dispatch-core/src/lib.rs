@@ -45,7 +45,8 @@
 //!   cost ([`Pairing`]). Drivers who are still busy take part: they can be reserved, window by window.
 //! * **Scores.** What makes a driver good is a weighted sum of terms ([`ScorePreset`], [`built_in_score_terms`]); write your
 //!   own as [`ScoreTerm`], and your own travel times as [`TravelTime`]. There are no other extension points.
-//! * **Explanations.** Every decision keeps what was weighed: [`Engine::explain`].
+//! * **Explanations.** Every decision keeps what was weighed: [`Engine::explain`], and for one driver [`Engine::why_not`];
+//!   before somebody assigns by hand there is [`Engine::opinion`].
 //! * **Same inputs, same events, byte for byte**, on every machine; with the feature `sim` a whole day runs in virtual time,
 //!   is recorded, replayed, and proven by an auditor that reads only the log.
 //!
@@ -91,7 +92,7 @@ pub use config::{
     ScoreWeight, SearchRule, ServiceTimes, StartOn, SwapRule,
 };
 pub use demand::DemandMap;
-pub use engine::{Engine, Explanation, RestoreError, Snapshot};
+pub use engine::{Engine, Explanation, Opinion, Prospect, Recorded, RestoreError, Snapshot, Standing, WhyNot};
 pub use eta::{Eta, Leg, SpeedError, StraightLine, TravelTime};
 pub use event::{Event, EventKind, HoldReason, ReturnReason, RoundFailure};
 pub use geo::{EARTH_RADIUS_M, Position, PositionError};
@@ -108,5 +109,5 @@ pub use model::{
 pub use offer::{MAX_OFFERS_PER_ORDER, Offer, OfferBook, OfferOutcome};
 pub use readiness::Readiness;
 pub use route::{Anchor, Stop, StopKind};
-pub use state::{Digest, Driver, Hold, Order, OrderTimes, Round, Shift, State};
+pub use state::{Digest, Driver, Hold, MAX_FORMER_CONFIGS, Order, OrderTimes, Round, Shift, State};
 pub use units::{Meters, MetersError, Millis, Timestamp};

@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+/// How many versions of the rules are kept beside those in force, to go back to.
+pub const MAX_FORMER_CONFIGS: usize = 16;
+
 /// Everything the engine of one market knows. `fold(events) == State`, always.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -28,6 +31,8 @@ pub struct State {
     pub config_version: u32,
     /// The market's rules.
     pub config: EngineConfig,
+    /// The rules that were in force before, by version: the last [`MAX_FORMER_CONFIGS`].
+    pub former_configs: BTreeMap<u32, EngineConfig>,
     /// Every order in memory.
     pub orders: BTreeMap<OrderId, Order>,
     /// Every registered driver.
@@ -274,8 +279,15 @@ impl State {
         self.at = event.at;
         match &event.kind {
             EventKind::Configured { version, config } => {
-                self.config_version = *version;
-                self.config = (**config).clone();
+                let former = std::mem::replace(&mut self.config, (**config).clone());
+                let former_version = std::mem::replace(&mut self.config_version, *version);
+                // Before the first event there are no rules, only defaults.
+                if former_version > 0 {
+                    self.former_configs.insert(former_version, former);
+                }
+                if self.former_configs.len() > MAX_FORMER_CONFIGS {
+                    self.former_configs.pop_first();
+                }
             }
             EventKind::DriverRegistered { .. }
             | EventKind::DriverRated { .. }

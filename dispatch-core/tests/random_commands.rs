@@ -152,6 +152,7 @@ fn action() -> impl Strategy<Value = Action> {
     let (driver, order) = (|| (0..3u8).prop_map(driver_id), || (0..5u8).prop_map(order_id));
     prop_oneof![
         1 => config().prop_map(|config| Action::Configure(Box::new(config))),
+        1 => (0..6u32).prop_map(|version| Action::RollBackConfiguration { version }),
         2 => driver_spec().prop_map(Action::RegisterDriver),
         1 => (driver(), 0..=5u8).prop_map(|(driver, stars)| Action::RateDriver {
             driver,

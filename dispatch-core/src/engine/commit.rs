@@ -350,7 +350,7 @@ impl Engine {
     }
 
     /// The score of the order alone with this driver; where it joins others, what it changes.
-    fn explained(&self, planner: &Planner<'_>, demand: u32, edge: &Edge) -> Scored {
+    pub(super) fn explained(&self, planner: &Planner<'_>, demand: u32, edge: &Edge) -> Scored {
         let supply = &planner.supplies[edge.supply as usize];
         let task = &planner.demands[demand as usize].task;
         if !edge.joins {

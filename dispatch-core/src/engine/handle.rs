@@ -18,7 +18,8 @@ impl Engine {
     pub(super) fn carry_out(&mut self, action: Action) -> Result<(), Refusal> {
         let name = action.name();
         match action {
-            Action::Configure(config) => self.configure(config),
+            Action::Configure(config) => self.configure(config, name),
+            Action::RollBackConfiguration { version } => self.roll_back(version, name),
             Action::RegisterDriver(spec) => self.register_driver(spec),
             Action::RateDriver { driver, rating } => {
                 self.driver(&driver)?;
@@ -64,23 +65,23 @@ impl Engine {
         }
     }
 
-    fn order(&self, id: &OrderId) -> Result<&Order, Refusal> {
+    pub(super) fn order(&self, id: &OrderId) -> Result<&Order, Refusal> {
         self.state.orders.get(id).ok_or_else(|| Refusal::UnknownOrder { order: id.clone() })
     }
 
-    fn driver(&self, id: &DriverId) -> Result<&Driver, Refusal> {
+    pub(super) fn driver(&self, id: &DriverId) -> Result<&Driver, Refusal> {
         self.state.drivers.get(id).ok_or_else(|| Refusal::UnknownDriver { driver: id.clone() })
     }
 
     /// Refuses with the order's status unless `holds`.
-    fn order_must(&self, order: &OrderId, holds: bool, action: &'static str) -> Result<(), Refusal> {
+    pub(super) fn order_must(&self, order: &OrderId, holds: bool, action: &'static str) -> Result<(), Refusal> {
         let is = self.order(order)?.status.name();
         if holds { Ok(()) } else { Err(Refusal::OrderState { order: order.clone(), is, action }) }
     }
 
     /// Refuses with this description of the driver's state unless `holds`.
     #[expect(clippy::unused_self, reason = "reads like its sister for orders")]
-    fn driver_must(
+    pub(super) fn driver_must(
         &self,
         driver: &DriverId,
         holds: bool,
@@ -90,7 +91,11 @@ impl Engine {
         if holds { Ok(()) } else { Err(Refusal::DriverState { driver: driver.clone(), is, action }) }
     }
 
-    fn configure(&mut self, config: Box<EngineConfig>) -> Result<(), Refusal> {
+    fn configure(&mut self, config: Box<EngineConfig>, action: &'static str) -> Result<(), Refusal> {
+        let role = self.actor.role;
+        if !matches!(role, Role::Dispatcher | Role::System) {
+            return Err(Refusal::NotForRole { role, action });
+        }
         config.validate()?;
         if config.market != self.state.config.market {
             return Err(Refusal::Invalid { field: "market", problem: "a market keeps its name".into() });
@@ -98,6 +103,11 @@ impl Engine {
         self.score = Score::resolve(&config.score, &self.terms)?;
         self.emit(EventKind::Configured { version: self.state.config_version + 1, config });
         Ok(())
+    }
+
+    fn roll_back(&mut self, version: u32, action: &'static str) -> Result<(), Refusal> {
+        let former = self.state.former_configs.get(&version).cloned();
+        self.configure(Box::new(former.ok_or(Refusal::UnknownConfiguration { version })?), action)
     }
 
     fn register_driver(&mut self, driver: DriverSpec) -> Result<(), Refusal> {

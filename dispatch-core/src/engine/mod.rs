@@ -3,9 +3,11 @@
 mod advance;
 mod commit;
 mod handle;
+mod opinion;
 mod queries;
 mod window;
 
+pub use opinion::{Opinion, Prospect, Recorded, Standing, WhyNot};
 pub use queries::Explanation;
 
 use crate::command::{Command, Refusal};

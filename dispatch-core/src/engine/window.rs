@@ -18,15 +18,15 @@ use std::collections::BTreeMap;
 const NOT_READY_YET: Millis = Millis::from_mins(1);
 
 /// The drivers who could take an order in this window.
-struct Fleet<'a> {
-    supplies: Vec<Supply<'a>>,
-    groups: Groups,
+pub(super) struct Fleet<'a> {
+    pub(super) supplies: Vec<Supply<'a>>,
+    pub(super) groups: Groups,
     /// Who on shift is no candidate for anything.
-    excluded: BTreeMap<Exclusion, u32>,
+    pub(super) excluded: BTreeMap<Exclusion, u32>,
 }
 
 /// The supplies, searchable by where they would be met.
-struct Groups {
+pub(super) struct Groups {
     /// Drivers without an order, by where they are.
     free: Group,
     /// Drivers with orders, by where their route ends.
@@ -131,7 +131,7 @@ impl Engine {
         waiting.chain(self.derived.movable.iter().map(|id| &self.state.orders[id])).collect()
     }
 
-    fn demand<'a>(&'a self, order: &'a Order) -> Demand<'a> {
+    pub(super) fn demand<'a>(&'a self, order: &'a Order) -> Demand<'a> {
         let task = self.task(order);
         let ready_soonest = match self.state.config.schedule.ready_times {
             ReadyTimes::Learned { depart_at_probability } if !order.is_ready_for_sure() => {
@@ -154,7 +154,7 @@ impl Engine {
         }
     }
 
-    fn fleet(&self) -> Fleet<'_> {
+    pub(super) fn fleet(&self) -> Fleet<'_> {
         let mut fleet = Fleet::empty();
         let mut sighted = self.sighted.iter().peekable();
         for id in &self.derived.on_shift {
@@ -186,7 +186,7 @@ impl Engine {
     }
 
     /// Where and when the driver could set out to fetch one more order; otherwise the first test it fails.
-    fn supply<'a>(&'a self, driver: &'a Driver, seen: Option<Anchor>) -> Result<Supply<'a>, Exclusion> {
+    pub(super) fn supply<'a>(&'a self, driver: &'a Driver, seen: Option<Anchor>) -> Result<Supply<'a>, Exclusion> {
         let now = self.now();
         let config = &self.state.config;
         let Shift::On { since, until } = driver.shift else { return Err(Exclusion::Paused) };
@@ -264,7 +264,7 @@ impl Engine {
     }
 
     /// The drivers nearest to the pickup who can take the order; the search widens while there is none.
-    fn shortlist<'a>(
+    pub(super) fn shortlist<'a>(
         &self,
         planner: &Planner<'_>,
         demand: u32,

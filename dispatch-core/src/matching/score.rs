@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Its weight stands in the configuration under its name. Called for every candidate of every window; must answer the
 /// same question the same way each time, or a recorded day does not replay.
 pub trait ScoreTerm: Debug + Send + Sync {
-    /// Its name in the configuration: at most 128 bytes, none of the built-in ones.
+    /// Its name in the configuration: at most 128 characters, none of the built-in ones.
     fn name(&self) -> &str;
 
     /// Its value for this candidate, in any unit. What is not a number counts as the worst there is.

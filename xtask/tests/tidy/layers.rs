@@ -4,7 +4,7 @@ use crate::paths::paths;
 use crate::source::{Finding, Source};
 
 /// The modules of the core in the order of the code map: each names only those above it.
-pub(crate) const CORE: [&str; 16] = [
+pub(crate) const CORE: [&str; 18] = [
     "units",
     "geo",
     "model",

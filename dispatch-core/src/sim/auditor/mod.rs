@@ -207,7 +207,7 @@ impl Auditor {
     fn judge(&mut self, event: &Event) -> Check {
         let role = event.actor.role;
         match &event.kind {
-            EventKind::Configured { version, config } => self.configured(*version, config),
+            EventKind::Configured { version, config } => self.configured(role, *version, config),
             EventKind::DriverRegistered { driver } => self.driver_registered(driver),
             EventKind::DriverRated { driver, .. } => self.driver(driver).map(drop),
             EventKind::ShiftPlanned { driver, planned } => self.shift_planned(driver, *planned),
@@ -250,7 +250,9 @@ impl Auditor {
         }
     }
 
-    fn configured(&mut self, version: u32, config: &EngineConfig) -> Check {
+    fn configured(&mut self, role: Role, version: u32, config: &EngineConfig) -> Check {
+        let may = matches!(role, Role::System | Role::Dispatcher);
+        ensure(may, rule::LOG_CONFIG_ROLE, || format!("a {role} set version {version}"))?;
         let expected = self.version + 1;
         ensure(version == expected, rule::LOG_CONFIG_VERSION, || {
             format!("expected version {expected}, got {version}")

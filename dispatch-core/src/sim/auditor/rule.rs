@@ -13,6 +13,7 @@ rules! {
     LOG_SEQUENCE = "log.sequence": "Events are numbered from 1 without gaps.";
     LOG_TIME = "log.time": "Time never goes back.";
     LOG_CONFIGURED_FIRST = "log.configured_first": "The first event sets the market's rules.";
+    LOG_CONFIG_ROLE = "log.config_role": "Rules are set by a dispatcher or the system.";
     LOG_CONFIG_VERSION = "log.config_version": "Versions of the rules count up from 1 by one.";
 
     LIMIT_ORDERS = "limit.orders": "No more orders are in memory than the market holds.";

@@ -66,6 +66,7 @@ fn log_and_drivers() -> Vec<Case> {
         (rule::LOG_TIME, new().at(2).driver("d").at(1).paused("d")),
         (rule::LOG_TIME, new().at(2).driver("d").at(1).instant()),
         (rule::LOG_CONFIGURED_FIRST, Script::empty().register(driver_spec("d"))),
+        (rule::LOG_CONFIG_ROLE, new().by(Role::Merchant).configure(|_| ())),
         (rule::LOG_CONFIG_VERSION, new().configure(|_| ()).edit(edit!(Configured { version } => *version += 1))),
         (
             rule::LOG_CONFIG_VERSION,
