@@ -159,8 +159,7 @@ impl Engine {
             // A driver on the roster can be reserved, not asked.
             let on_shift = self.state.drivers[driver].is_on_shift();
             let now = edge.joins || supply.from.at - self.now() <= config.schedule.commit_ahead;
-            let roomy = usize::from(supply.load) + row.demands.len() <= usize::from(config.limits.orders_per_driver);
-            if !(on_shift && now && roomy && taken.insert(driver)) {
+            if !(on_shift && now && taken.insert(driver)) {
                 continue;
             }
             let calls = if edge.joins {

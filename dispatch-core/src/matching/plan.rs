@@ -281,6 +281,9 @@ impl<'a> Planner<'a> {
         let joining = self.rows[plan.rows[from] as usize].demands[0];
         let supply = &self.supplies[edge.supply as usize];
         may_take(&self.demands[joining as usize], supply).ok()?;
+        if !self.has_room(supply, self.rows[plan.rows[into] as usize].demands.len() + 1) {
+            return None;
+        }
         let set_out = supply.at_end();
         let now = self.cost(&leading, &set_out, supply)?;
         let task = self.demands[joining as usize].task;
@@ -288,6 +291,11 @@ impl<'a> Planner<'a> {
         let (cost, calls) = self.cheapest(routes, &set_out, supply)?;
         let gain = plan.pairs.burdens[from].min(MOST_BURDEN_MILLI) - (cost - now) - self.min_gain();
         (gain > 0).then_some(Merge { gain, from, into, calls })
+    }
+
+    /// Whether so many more orders leave the driver's route no longer than it may be.
+    fn has_room(&self, driver: &Supply<'_>, orders: usize) -> bool {
+        usize::from(driver.load) + orders <= usize::from(self.rules.limits.orders_per_driver)
     }
 
     fn merged(&self, leading: &Row<'a>, joining: &Row<'a>, calls: Vec<Call<'a>>) -> Row<'a> {
@@ -299,7 +307,8 @@ impl<'a> Planner<'a> {
         supplies.dedup();
         let edge = |supply: u32| {
             let driver = &self.supplies[supply as usize];
-            let able = demands.iter().all(|&demand| may_take(&self.demands[demand as usize], driver).is_ok());
+            let able = |&demand: &u32| may_take(&self.demands[demand as usize], driver).is_ok();
+            let able = self.has_room(driver, demands.len()) && demands.iter().all(able);
             let cost = able.then(|| self.cost(&calls, &driver.at_end(), driver)).flatten()?;
             Some(Edge { supply, cost: cost + self.moving(&demands, driver), joins: false })
         };
