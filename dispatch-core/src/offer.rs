@@ -21,7 +21,8 @@ pub struct Offer {
     pub made_at: Timestamp,
     /// It can be accepted strictly before this.
     pub expires_at: Timestamp,
-    /// Which attempt of its round this is, from 1; an offer that is withdrawn was none. A whole wave is one attempt.
+    /// Which attempt of its round this is, from 1; an offer that is withdrawn was none. A whole wave is one attempt. For
+    /// several orders it is that of the order that has had the most.
     pub attempt: u16,
     /// The first offer of the wave it belongs to, which may be itself: several drivers are asked for the same orders, and
     /// the first to accept gets them. Absent where drivers are asked one at a time.
@@ -98,6 +99,19 @@ impl OfferBook {
     /// The offer of this number, if it is still in memory.
     pub fn get(&self, id: OfferId) -> Option<&Offer> {
         self.offers.get(&id)
+    }
+
+    /// What became of an offer of this book, at `now`, in words.
+    pub(crate) fn describe(&self, offer: &Offer, now: Timestamp) -> &'static str {
+        // The offers of a wave follow each other, beginning with the one it is called by.
+        let wave = offer.wave.into_iter().flat_map(|first| {
+            self.offers.range(first..).map(|(_, other)| other).take_while(move |other| other.wave == Some(first))
+        });
+        let mut accepted = wave.filter(|other| other.outcome == Some(OfferOutcome::Accepted));
+        match offer.outcome {
+            Some(OfferOutcome::Withdrawn) if accepted.next().is_some() => "was taken by another driver",
+            _ => offer.describe(now),
+        }
     }
 
     /// Enters a new offer.

@@ -94,7 +94,8 @@ pub struct OrderTimes {
 /// One search for a driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Round {
-    /// How many offers were made in it; a withdrawn one does not count.
+    /// How many attempts were made in it; an offer that is withdrawn is none, and a whole wave is one. In an offer for
+    /// several orders it is one for each of them.
     pub attempts: u16,
     /// Who turned the order down in it, or had it taken away, and is not asked again.
     pub asked: BTreeSet<DriverId>,
@@ -388,7 +389,7 @@ impl State {
                     }
                     assert_eq!(order.status, DispatchStatus::Waiting, "only a waiting order is offered");
                     order.status = DispatchStatus::Offered { offers: vec![*id] };
-                    order.round.attempts = *attempt;
+                    order.round.attempts += 1;
                     order.hold = None;
                     order.decision = Some(decision.clone());
                 }

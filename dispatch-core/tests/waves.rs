@@ -77,7 +77,7 @@ fn the_first_to_accept_gets_it() {
     assert!(matches!(assigned, EventKind::Assigned { driver, .. } if driver.as_str() == "bo"));
     let accept = Action::AcceptOffer { offer: late, driver: driver("ana") };
     let refused = market.try_by(Role::Driver, accept).unwrap_err();
-    assert_eq!(refused, Refusal::OfferClosed { offer: late, is: "was withdrawn" });
+    assert_eq!(refused, Refusal::OfferClosed { offer: late, is: "was taken by another driver" });
     // Who was too slow has not turned anything down.
     let rate = |id: &str| market.engine.state().drivers[&driver(id)].acceptance.rate();
     assert!(["ana", "bo", "cy"].into_iter().all(|id| rate(id) > 0.99));
@@ -180,15 +180,72 @@ fn a_wave_leaves_to_every_order_its_driver() {
     assert_eq!((drivers("o").len(), &drivers("p")[..]), (3, &["di".to_owned()][..]));
 }
 
+/// A driver with room for two orders, on shift.
+fn works_with_room(market: &mut Market, id: &str, metres: f64) {
+    let spec = DriverSpec { capacity: Units::new(2).unwrap(), ..DriverSpec::new(driver(id)) };
+    market.by(Role::Driver, Action::RegisterDriver(spec));
+    market.by(Role::Driver, Action::StartShift { driver: driver(id), until: None });
+    market.moves(id, metres);
+}
+
+#[test]
+fn an_order_does_not_pay_for_the_attempts_of_those_it_is_bundled_with() {
+    let mut rules = EngineConfig { score: ScorePreset::Timely.weights(), ..waves_of(2) };
+    rules.rounds.attempts = 2;
+    let mut market = Market::new(rules);
+    works_with_room(&mut market, "ana", 100.0);
+    market.submits("o", 0, 0.0, 1_000.0);
+    market.passes(1);
+    market.declines("ana");
+    market.by(Role::Driver, Action::PauseDriver { driver: driver("ana") });
+    works_with_room(&mut market, "bo", 100.0);
+    market.submits("p", 0, 0.0, 1_010.0);
+    let round = |market: &Market, id| market.engine.state().orders[&order(id)].round.clone();
+    assert_eq!(asked(&market.passes(1)), ["bo"]);
+    let offer = market.engine.state().offers.get(market.offer("bo")).unwrap().clone();
+    assert_eq!((offer.orders.len(), offer.attempt), (2, 2));
+    market.declines("bo");
+    assert!(round(&market, "o").retry_at.is_some());
+    assert_eq!((round(&market, "p").retry_at, round(&market, "p").attempts), (None, 1));
+}
+
+#[test]
+fn an_order_that_leaves_its_bundle_leaves_the_others_waiting() {
+    let cancel = Action::CancelOrder { order: order("o"), reason: Reason::new("why not").unwrap() };
+    let assign = Action::Assign { order: order("o"), driver: driver("bo") };
+    for (role, action) in [(Role::Customer, cancel), (Role::Dispatcher, assign)] {
+        let mut market = Market::new(EngineConfig { score: ScorePreset::Timely.weights(), ..waves_of(2) });
+        works_with_room(&mut market, "ana", 100.0);
+        works_with_room(&mut market, "bo", 4_500.0);
+        market.submits("o", 0, 0.0, 1_000.0);
+        market.submits("p", 0, 0.0, 1_010.0);
+        market.passes(1);
+        let news = market.by(role, action);
+        assert_eq!(closed(&market, &news), all(OfferOutcome::Withdrawn, &["ana", "bo"]));
+        let state = market.engine.state();
+        assert_eq!((market.status("p"), state.orders[&order("p")].round.attempts), ("waiting", 0));
+        assert!(asked(&market.passes(1)).contains(&"ana".to_owned()), "nobody has turned p down");
+    }
+}
+
+#[test]
+fn a_driver_who_loses_an_order_may_be_asked_in_the_next_wave_unless_it_was_taken_back() {
+    let mut market = offered(waves_of(2));
+    market.accepts("ana");
+    market.by(Role::Dispatcher, Action::TakeBack { order: order("o") });
+    assert_eq!(asked(&market.passes(1)), ["bo", "cy"], "the dispatcher wants another one");
+    // By hand to who is not asked; then it is no driver's and everybody may be.
+    market.by(Role::Dispatcher, Action::Assign { order: order("o"), driver: driver("ana") });
+    market.by(Role::Driver, Action::EndShift { driver: driver("ana") });
+    assert_eq!(asked(&market.passes(1)), ["bo", "cy"]);
+}
+
 #[test]
 fn a_bundle_is_offered_in_one_wave_and_remembered_until_its_orders_are_forgotten() {
     let mut market = Market::new(EngineConfig { score: ScorePreset::Timely.weights(), ..waves_of(2) });
     // Two orders of one place: ana takes both sooner than bo would be there for one.
     for (id, metres) in [("ana", 100.0), ("bo", 4_500.0)] {
-        let spec = DriverSpec { capacity: Units::new(2).unwrap(), ..DriverSpec::new(driver(id)) };
-        market.by(Role::Driver, Action::RegisterDriver(spec));
-        market.by(Role::Driver, Action::StartShift { driver: driver(id), until: None });
-        market.moves(id, metres);
+        works_with_room(&mut market, id, metres);
     }
     market.submits("o", 0, 0.0, 1_000.0);
     market.submits("p", 0, 0.0, 1_010.0);

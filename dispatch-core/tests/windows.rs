@@ -6,8 +6,8 @@ mod common;
 
 use common::{Market, asked, at, config, driver, order, secs};
 use dispatch_core::{
-    Action, DriverSpec, EngineConfig, EventKind, Exclusion, HoldReason, Label, Meters, Millis, OfferOutcome, OfferRule, OrderSpec,
-    Role, ScoreWeight, Step, Units,
+    Action, DriverSpec, EngineConfig, EventKind, Exclusion, HoldReason, Label, Meters, Millis, OfferOutcome, OfferRule,
+    OrderSpec, Role, ScoreWeight, Step, Units,
 };
 
 fn direct() -> EngineConfig {

@@ -286,7 +286,7 @@ impl Engine {
             return Err(Refusal::NotYours { driver: driver.clone() });
         }
         if !offer.is_open(self.now()) {
-            return Err(Refusal::OfferClosed { offer: id, is: offer.describe(self.now()) });
+            return Err(Refusal::OfferClosed { offer: id, is: self.state.offers.describe(offer, self.now()) });
         }
         Ok(offer)
     }

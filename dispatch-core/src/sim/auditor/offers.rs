@@ -88,8 +88,6 @@ impl Auditor {
         self.driver_mut(driver_id)?.offer = Some(*id);
         if wave == *id {
             for order in orders {
-                let round = &mut self.live(order)?.round;
-                (round.made, round.attempt) = (round.made + 1, *attempt);
                 self.set_status(order, Status::Offered(wave));
             }
         }
@@ -124,23 +122,17 @@ impl Auditor {
         })
     }
 
-    /// The orders wait, in an open round, and may be offered as this attempt.
-    ///
-    /// A withdrawn offer may or may not count as an attempt. An offer of several orders counts for each of them and
-    /// says the attempt of the one that is furthest.
+    /// The orders wait, in an open round, and may be offered as this attempt: one more than were turned down or expired. An
+    /// offer of several orders counts for each of them and says the attempt of the one that is furthest.
     fn check_attempt(&mut self, orders: &[OrderId], attempt: u16) -> Check {
-        let (mut least, mut most) = (0, 0);
+        let mut used = 0;
         for id in orders {
             let order = self.live(id)?;
             order.must_wait()?;
-            let round = &order.round;
-            ensure(round.retry_at.is_none(), rule::ROUND_CLOSED, || format!("order {id} is between rounds"))?;
-            least = least.max(round.attempt.max(round.used + 1));
-            most = most.max(round.made + 1);
+            ensure(order.round.retry_at.is_none(), rule::ROUND_CLOSED, || format!("order {id} is between rounds"))?;
+            used = used.max(order.round.used);
         }
-        ensure((least..=most).contains(&attempt), rule::OFFER_ATTEMPT, || {
-            format!("attempt {attempt} should be {most}")
-        })?;
+        ensure(attempt == used + 1, rule::OFFER_ATTEMPT, || format!("attempt {attempt} should be {}", used + 1))?;
         let limit = self.config.rounds.attempts;
         ensure(attempt <= limit, rule::OFFER_ATTEMPT_LIMIT, || format!("attempt {attempt} of {limit}"))
     }

@@ -63,12 +63,8 @@ impl Status {
 /// One series of offers for an order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Round {
-    /// How many offers it has had; a wave counts as one.
-    pub(super) made: u16,
-    /// In how many of them somebody declined or let expire.
+    /// In how many of its offers somebody declined or let expire; a wave counts as one.
     pub(super) used: u16,
-    /// The attempt its last offer said it was.
-    pub(super) attempt: u16,
     /// Who declined or let expire.
     pub(super) asked: BTreeSet<DriverId>,
     /// Since when there has been no candidate, at the earliest.
@@ -392,8 +388,8 @@ impl Auditor {
         ensure(round.retry_at.is_none(), rule::ROUND_CLOSED, || format!("the round of order {id} failed already"))?;
         match reason {
             RoundFailure::AttemptsUsed => {
-                ensure(round.made >= rules.attempts, rule::ROUND_ATTEMPTS_USED, || {
-                    format!("order {id} had {} of {} offers", round.made, rules.attempts)
+                ensure(round.used >= rules.attempts, rule::ROUND_ATTEMPTS_USED, || {
+                    format!("order {id} had {} of {} offers", round.used, rules.attempts)
                 })?;
             }
             RoundFailure::NoCandidate => {

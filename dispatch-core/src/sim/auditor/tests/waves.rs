@@ -60,6 +60,18 @@ pub(super) fn cases() -> Vec<Case> {
                 .close(2, Declined)
                 .round_failed("o", RoundFailure::AttemptsUsed)
         }),
+        (rule::ROUND_ATTEMPTS_USED, {
+            // A new order does not pay for what an old one has been through.
+            by_waves()
+                .configure(|config| config.rounds.attempts = 2)
+                .wave(&["d"], &["o"])
+                .close(1, Declined)
+                .order("p")
+                .wave(&["e"], &["o", "p"])
+                .close(2, Declined)
+                .round_failed("o", RoundFailure::AttemptsUsed)
+                .round_failed("p", RoundFailure::AttemptsUsed)
+        }),
         (rule::DUE_OFFER_EXPIRY, wave().at(30).close(1, Expired).instant()),
     ]
 }
