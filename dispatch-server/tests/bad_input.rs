@@ -213,7 +213,7 @@ async fn wrong_rules_are_named_and_change_nothing() {
         ("/score", Some(json!([])), "invalid_value", "score"),
         ("/score", Some(Value::from(vec![same_term.clone(); 33])), "invalid_value", "score"),
         ("/score/0/weight", Some(json!(1_000_001)), "invalid_value", "score[0].weight"),
-        ("/offers/mode", Some(json!("wave")), "invalid_value", "offers.mode"),
+        ("/offers/mode", Some(json!("all")), "invalid_value", "offers.mode"),
         ("/swap", Some(json!({})), "invalid_value", "swap.penalty_points"),
         // What is wrong for the sake of another rule, or of what the server knows.
         ("/search/radius_m", Some(json!(15_001)), "out_of_range", "search.max_radius_m"),
@@ -225,6 +225,9 @@ async fn wrong_rules_are_named_and_change_nothing() {
         ("/bundles/mode", Some(json!("nearby")), "out_of_range", "bundles.within_m"),
         ("/offers/mode", Some(json!("direct")), "out_of_range", "offers.expires_after_seconds"),
         ("/offers/expires_after_seconds", None, "out_of_range", "offers.expires_after_seconds"),
+        ("/offers/size", Some(json!(3)), "out_of_range", "offers.size"),
+        ("/offers/size", Some(json!(1)), "invalid_value", "offers.size"),
+        ("/offers/mode", Some(json!("wave")), "out_of_range", "offers.size"),
         ("/swap", Some(json!({"penalty_points": 1})), "out_of_range", "swap"),
         ("/reposition", Some(often), "out_of_range", "reposition.every_seconds"),
         ("/lifetimes/overdue_after_seconds", Some(json!(7_201)), "out_of_range", "lifetimes.fail_after_seconds"),

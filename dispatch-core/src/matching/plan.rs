@@ -256,7 +256,9 @@ impl<'a> Planner<'a> {
         let mut merges = Vec::new();
         for (into, (leading, edge)) in self.choices(plan).enumerate() {
             let Some(edge) = edge.filter(|edge| !edge.joins && (edge.supply as usize) < drivers) else { continue };
-            if leading.demands.len() >= usize::from(self.rules.bundles.max_orders) {
+            let supply = &self.supplies[edge.supply as usize];
+            let orders = leading.demands.len() + 1;
+            if orders > usize::from(self.rules.bundles.max_orders) || !self.has_room(supply, orders) {
                 continue;
             }
             let alike = if within > Meters::ZERO {
@@ -270,7 +272,6 @@ impl<'a> Planner<'a> {
                 let joining = row(from);
                 from != into && joining.demands.len() == 1 && near(leading, joining)
             });
-            let supply = &self.supplies[edge.supply as usize];
             let calls = self.calls(leading);
             let mut cost = None;
             merges.extend(near_by.filter_map(|from| {
@@ -299,6 +300,11 @@ impl<'a> Planner<'a> {
         (gain > 0).then_some(Merge { gain, from, into, calls })
     }
 
+    /// Whether so many more orders leave the driver's route no longer than it may be.
+    fn has_room(&self, driver: &Supply<'_>, orders: usize) -> bool {
+        usize::from(driver.load) + orders <= usize::from(self.rules.limits.orders_per_driver)
+    }
+
     fn merged(&self, leading: &Row<'a>, joining: &Row<'a>, calls: Vec<Call<'a>>) -> Row<'a> {
         let mut demands = leading.demands.clone();
         demands.extend(&joining.demands);
@@ -308,7 +314,8 @@ impl<'a> Planner<'a> {
         supplies.dedup();
         let edge = |supply: u32| {
             let driver = &self.supplies[supply as usize];
-            let able = demands.iter().all(|&demand| may_take(&self.demands[demand as usize], driver).is_ok());
+            let able = |&demand: &u32| may_take(&self.demands[demand as usize], driver).is_ok();
+            let able = self.has_room(driver, demands.len()) && demands.iter().all(able);
             let cost = able.then(|| self.cost(&calls, &driver.at_end(), driver)).flatten()?;
             Some(Edge { supply, cost: cost + self.moving(&demands, driver), joins: false })
         };

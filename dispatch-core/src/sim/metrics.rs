@@ -80,6 +80,8 @@ pub struct Metrics {
     pub on_shift_h: f64,
     /// Delivered orders for each hour on shift.
     pub orders_per_driver_hour: Option<f64>,
+    /// The same of the driver whom a tenth of the drivers did not reach, among those on shift for an hour at least.
+    pub orders_per_hour_worst_decile: Option<f64>,
     /// The share of the time on shift in which a driver had at least one order.
     pub utilisation_pct: Option<f64>,
 }
@@ -101,6 +103,8 @@ struct OrderTimes {
 #[derive(Default)]
 struct DriverTimes {
     on_since: Option<Timestamp>,
+    on_shift: Millis,
+    delivered: u32,
     busy_since: Option<Timestamp>,
     orders: usize,
 }
@@ -115,7 +119,6 @@ struct Collector {
     now: Timestamp,
     orders: BTreeMap<OrderId, OrderTimes>,
     drivers: BTreeMap<DriverId, DriverTimes>,
-    on_shift: Millis,
     busy: Millis,
     due_to_assigned: Samples,
     dispatch_to_assigned: Samples,
@@ -146,8 +149,9 @@ impl Collector {
             EventKind::Configured { config, .. } => self.margin = config.schedule.margin,
             EventKind::ShiftStarted { driver, .. } => self.driver(driver).on_since = Some(now),
             EventKind::ShiftEnded { driver } => {
-                let began = self.driver(driver).on_since.take();
-                self.on_shift = self.on_shift + began.map_or(Millis::ZERO, |began| now - began);
+                let driver = self.driver(driver);
+                let began = driver.on_since.take();
+                driver.on_shift = driver.on_shift + began.map_or(Millis::ZERO, |began| now - began);
             }
             EventKind::OrderPlaced { order, ready_at } => {
                 self.metrics.orders_placed += 1;
@@ -281,17 +285,25 @@ impl Collector {
         if let Some(picked_up_at) = picked_up_at {
             self.ready_to_pickup.mins(picked_up_at - ready_at);
         }
+        if let Some(driver) = self.order(id).driver.clone() {
+            self.driver(&driver).delivered += 1;
+        }
         self.leave_driver(id);
     }
 
     fn finish(mut self) -> Metrics {
+        let (mut on_shift, mut per_hour) = (Millis::ZERO, Samples::default());
         for driver in self.drivers.values() {
-            self.on_shift = self.on_shift + driver.on_since.map_or(Millis::ZERO, |began| self.now - began);
+            let worked = driver.on_shift + driver.on_since.map_or(Millis::ZERO, |began| self.now - began);
+            on_shift = on_shift + worked;
+            if worked >= Millis::from_mins(60) {
+                per_hour.0.push(f64::from(driver.delivered) / (worked.as_mins_f64() / 60.0));
+            }
             self.busy = self.busy + driver.busy_since.map_or(Millis::ZERO, |began| self.now - began);
         }
         let counted = self.metrics;
         let answered = counted.offers_accepted + counted.offers_declined + counted.offers_expired;
-        let on_shift_h = self.on_shift.as_mins_f64() / 60.0;
+        let on_shift_h = on_shift.as_mins_f64() / 60.0;
         Metrics {
             delivered_pct: percent(counted.orders_delivered as f64, counted.orders_placed as f64),
             acceptance_pct: percent(counted.offers_accepted as f64, answered as f64),
@@ -311,6 +323,7 @@ impl Collector {
             ready_to_pickup_mean_min: self.ready_to_pickup.mean(),
             on_shift_h,
             orders_per_driver_hour: ratio(counted.orders_delivered as f64, on_shift_h),
+            orders_per_hour_worst_decile: per_hour.percentile(10.0),
             utilisation_pct: percent(self.busy.as_mins_f64() / 60.0, on_shift_h),
             ..counted
         }
@@ -399,6 +412,7 @@ impl fmt::Display for Metrics {
             ("ready to pickup, min", number(self.ready_to_pickup_mean_min, "")),
             ("hours on shift", format!("{:.1}", self.on_shift_h)),
             ("orders per driver hour", number(self.orders_per_driver_hour, "")),
+            ("  of the worst tenth", number(self.orders_per_hour_worst_decile, " at most")),
             ("utilisation", number(self.utilisation_pct, " %")),
         ];
         rows.iter().try_for_each(|(name, value)| writeln!(f, "{name:<24} {value}"))
@@ -469,6 +483,7 @@ mod tests {
             (metrics.ready_to_door_mean_min, 15.0),
             (metrics.ready_to_pickup_mean_min, 5.0),
             (metrics.orders_per_driver_hour, 1.0),
+            (metrics.orders_per_hour_worst_decile, 1.0),
             (metrics.utilisation_pct, 100.0 / 3.0),
         ];
         for (i, (value, expected)) in expected.into_iter().enumerate() {

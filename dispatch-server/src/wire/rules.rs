@@ -229,6 +229,8 @@ enum OfferModeName {
     Direct,
     /// Offered to one driver at a time.
     Sequential,
+    /// Offered to several drivers at once: whoever accepts first gets it.
+    Wave,
 }
 
 /// How a driver is told of its orders.
@@ -236,7 +238,10 @@ enum OfferModeName {
 #[serde(deny_unknown_fields)]
 struct OffersBody {
     mode: OfferModeName,
-    /// How long an offer is open; for `sequential` alone.
+    /// How many drivers are asked at once; for `wave` alone.
+    #[schema(value_type = Option<u16>, minimum = 2, maximum = 10)]
+    size: Option<Count<u16, 2, 10>>,
+    /// How long an offer is open; for `sequential` and `wave`.
     #[schema(value_type = Option<f64>, minimum = 1, maximum = 86_400)]
     expires_after_seconds: Option<Secs<1_000, DAY>>,
 }
@@ -437,23 +442,33 @@ impl From<&BundleRule> for BundlesBody {
 
 impl OffersBody {
     fn into_core(self) -> Result<OfferRule, ConfigError> {
-        match (self.mode, self.expires_after_seconds) {
-            (OfferModeName::Direct, None) => Ok(OfferRule::Direct),
-            (OfferModeName::Sequential, Some(after)) => Ok(OfferRule::Sequential { expires_after: after.get() }),
-            (OfferModeName::Direct, Some(_)) => Err(wrong("offers.expires_after", "is for the mode sequential")),
-            (OfferModeName::Sequential, None) => Err(wrong("offers.expires_after", "is what this mode needs")),
+        let size =
+            |size: Option<Count<u16, 2, 10>>| size.ok_or_else(|| wrong("offers.size", "is what this mode needs"));
+        let expires = |after: Option<Secs<1_000, DAY>>| {
+            after.map(Secs::get).ok_or_else(|| wrong("offers.expires_after", "is what this mode needs"))
+        };
+        match (self.mode, self.size, self.expires_after_seconds) {
+            (OfferModeName::Direct, None, None) => Ok(OfferRule::Direct),
+            (OfferModeName::Direct, _, Some(_)) => Err(wrong("offers.expires_after", "is not for the mode direct")),
+            (OfferModeName::Direct | OfferModeName::Sequential, Some(_), _) => {
+                Err(wrong("offers.size", "is for the mode wave"))
+            }
+            (OfferModeName::Sequential, None, after) => Ok(OfferRule::Sequential { expires_after: expires(after)? }),
+            (OfferModeName::Wave, drivers, after) => {
+                Ok(OfferRule::Wave { size: size(drivers)?.get(), expires_after: expires(after)? })
+            }
         }
     }
 }
 
 impl From<OfferRule> for OffersBody {
     fn from(rule: OfferRule) -> Self {
-        match rule {
-            OfferRule::Direct => Self { mode: OfferModeName::Direct, expires_after_seconds: None },
-            OfferRule::Sequential { expires_after } => {
-                Self { mode: OfferModeName::Sequential, expires_after_seconds: Some(Secs(expires_after)) }
-            }
-        }
+        let (mode, size, expires_after) = match rule {
+            OfferRule::Direct => (OfferModeName::Direct, None, None),
+            OfferRule::Sequential { expires_after } => (OfferModeName::Sequential, None, Some(expires_after)),
+            OfferRule::Wave { size, expires_after } => (OfferModeName::Wave, Some(size), Some(expires_after)),
+        };
+        Self { mode, size: size.map(Count), expires_after_seconds: expires_after.map(Secs) }
     }
 }
 
@@ -568,12 +583,14 @@ mod tests {
     #[test]
     fn rules_are_read_as_they_are_shown() {
         let direct = EngineConfig { offers: OfferRule::Direct, start_on: StartOn::Placed, ..every_rule() };
+        let wave = OfferRule::Wave { size: 3, expires_after: Millis::from_secs(20) };
+        let wave = EngineConfig { offers: wave, swap: None, ..every_rule() };
         let mut odd = EngineConfig { preparation: Millis::new(1_234_567), divert: false, ..EngineConfig::default() };
         odd.bundles.mode = BundleMode::Interleaved { within: Meters::new(0.1).unwrap() };
         odd.limits.orders = u32::MAX;
         let mut off = EngineConfig { window: Millis::new(10), ..EngineConfig::default() };
         off.bundles.mode = BundleMode::Off;
-        for rules in [EngineConfig::default(), every_rule(), direct, odd, off] {
+        for rules in [EngineConfig::default(), every_rule(), direct, wave, odd, off] {
             let shown = serde_json::to_vec(&RulesBody::from(&rules)).unwrap();
             assert_eq!(parse::<RulesBody>(&shown).unwrap().into_core(rules.market.clone()), Ok(rules));
         }

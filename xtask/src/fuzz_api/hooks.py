@@ -118,11 +118,11 @@ def fit(rules):
         reposition["every_seconds"] = max(reposition["every_seconds"], rules["window_seconds"])
     near = rules["bundles"]["mode"] in ("nearby", "interleaved")
     rules["bundles"]["within_m"] = (rules["bundles"].get("within_m") or 0) if near else None
-    if rules["offers"]["mode"] == "direct":
-        rules["offers"]["expires_after_seconds"] = None
-    else:
+    offers = rules["offers"]
+    offers["size"] = (offers.get("size") or 2) if offers["mode"] == "wave" else None
+    offers["expires_after_seconds"] = None if offers["mode"] == "direct" else offers.get("expires_after_seconds") or 5
+    if offers["mode"] != "direct":
         rules["swap"] = None
-        rules["offers"]["expires_after_seconds"] = rules["offers"].get("expires_after_seconds") or 5
     rules["score"] = [{**weight, "term": term} for weight, term in zip(rules["score"], TERMS)]
     rules["limits"]["drivers"] = min(rules["limits"]["drivers"], 1_000_000)
 
