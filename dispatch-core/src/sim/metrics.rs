@@ -47,8 +47,9 @@ pub struct Metrics {
     /// How often an order was flagged overdue.
     pub orders_overdue: u64,
 
-    /// From due to a driver, mean. An order is due when its slack, as last logged, has shrunk to the margin, or when it
-    /// was decided or held for another reason, if that was earlier. Only an order's first driver counts.
+    /// From due to a driver, mean. An order is due when it is first offered or assigned, or when it was held without slack
+    /// beyond the margin, if that was earlier; held for another reason than ample slack, it is when that slack has shrunk.
+    /// Held for ample slack it is not: the engine judges that anew in every window. Only an order's first driver counts.
     pub due_to_assigned_mean_s: Option<f64>,
     /// From due to a driver, median.
     pub due_to_assigned_p50_s: Option<f64>,
@@ -94,6 +95,7 @@ struct OrderTimes {
     kitchen_ready: bool,
     started_at: Option<Timestamp>,
     due_at: Option<Timestamp>,
+    was_offered: bool,
     was_assigned: bool,
     arrived_at: Option<Timestamp>,
     picked_up_at: Option<Timestamp>,
@@ -167,20 +169,22 @@ impl Collector {
                 order.ready_at = if order.kitchen_ready { order.ready_at } else { *ready_at };
             }
             EventKind::DispatchStarted { order } => {
-                let order = self.order(order);
-                (order.started_at, order.due_at) = (Some(now), Some(now));
+                self.order(order).started_at = Some(now);
             }
             EventKind::OrderHeld { order, reason, slack, .. } => {
-                let spare = slack.filter(|_| *reason == HoldReason::SlackAmple).map(|slack| slack - self.margin);
-                match spare {
-                    Some(spare) => self.order(order).due_at = Some(now + spare),
-                    None => self.due_by_now(order),
+                let spare = slack.map_or(Millis::ZERO, |slack| slack - self.margin).max(Millis::ZERO);
+                let order = self.order(order);
+                // Time that goes into offers stays counted, whatever follows.
+                if !order.was_offered {
+                    let due_at = order.due_at.filter(|due| *due <= now).unwrap_or(now + spare);
+                    order.due_at = (*reason != HoldReason::SlackAmple).then_some(due_at);
                 }
             }
             EventKind::OfferMade { orders, .. } => {
                 self.metrics.offers_made += 1;
                 for order in orders {
                     self.due_by_now(order);
+                    self.order(order).was_offered = true;
                 }
             }
             EventKind::OfferClosed { outcome, .. } => *self.closed(*outcome) += 1,
@@ -233,7 +237,7 @@ impl Collector {
     fn due_by_now(&mut self, id: &OrderId) {
         let now = self.now;
         let order = self.order(id);
-        order.due_at = order.due_at.map(|due| due.min(now));
+        order.due_at = Some(order.due_at.map_or(now, |due| due.min(now)));
     }
 
     fn assigned(&mut self, id: &OrderId, driver: &DriverId) {
@@ -475,7 +479,7 @@ mod tests {
             (metrics.delivered_pct, 50.0),
             (metrics.acceptance_pct, 50.0),
             (metrics.offers_per_assignment, 2.0),
-            (metrics.due_to_assigned_mean_s, 300.0),
+            (metrics.due_to_assigned_mean_s, 30.0),
             (metrics.dispatch_to_assigned_p95_s, 600.0),
             (metrics.food_waiting_mean_min, 5.0),
             (metrics.driver_waiting_mean_min, 4.0),
