@@ -235,7 +235,7 @@ pub fn rules() -> Value {
         "divert": true,
         "reposition": null,
         "floor_orders_per_hour": 1.5,
-        "offers": {"mode": "sequential", "expires_after_seconds": 30.0},
+        "offers": {"mode": "sequential", "size": null, "expires_after_seconds": 30.0},
         "rounds": {
             "attempts": 5,
             "pause_seconds": 10.0,
