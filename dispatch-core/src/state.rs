@@ -380,6 +380,7 @@ impl State {
                 let previous = self.driver_mut(driver).offer.replace(*id);
                 assert_eq!(previous, None, "a driver has one open offer at a time");
                 for order in orders {
+                    let with = orders.iter().filter(|other| *other != order).cloned().collect();
                     let order = self.order_mut(order);
                     if let DispatchStatus::Offered { offers } = &mut order.status {
                         let joins = wave.is_some_and(|first| offers.contains(&first));
@@ -391,7 +392,7 @@ impl State {
                     order.status = DispatchStatus::Offered { offers: vec![*id] };
                     order.round.attempts += 1;
                     order.hold = None;
-                    order.decision = Some(decision.clone());
+                    order.decision = Some(Decision { with, ..decision.clone() });
                 }
                 self.offers.open(Offer {
                     id: *id,
