@@ -168,7 +168,7 @@ fn price_of_fairness(options: &Options, days: u64) -> Result<(), Box<dyn Error>>
     let mut rows: [(&str, Vec<[f64; 2]>); 4] = [
         ("click to door, min", Vec::new()),
         ("ready to door, min", Vec::new()),
-        ("due to assigned p95, s", Vec::new()),
+        ("offered to assigned p95, s", Vec::new()),
         ("orders per hour of the worst tenth", Vec::new()),
     ];
     let progress = progress(u64::from(options.hours) * days * 2)?;
@@ -180,7 +180,7 @@ fn price_of_fairness(options: &Options, days: u64) -> Result<(), Box<dyn Error>>
             both.push([
                 metrics.click_to_door_mean_min,
                 metrics.ready_to_door_mean_min,
-                metrics.due_to_assigned_p95_s,
+                metrics.offered_to_assigned_p95_s,
                 metrics.orders_per_hour_worst_decile,
             ]);
         }

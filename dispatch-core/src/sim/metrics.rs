@@ -55,6 +55,12 @@ pub struct Metrics {
     pub due_to_assigned_p50_s: Option<f64>,
     /// From due to a driver, 95th percentile.
     pub due_to_assigned_p95_s: Option<f64>,
+    /// From the first offer to a driver, mean: what answers and refusals cost. Without the time an order was held before.
+    pub offered_to_assigned_mean_s: Option<f64>,
+    /// From the first offer to a driver, median.
+    pub offered_to_assigned_p50_s: Option<f64>,
+    /// From the first offer to a driver, 95th percentile.
+    pub offered_to_assigned_p95_s: Option<f64>,
     /// From the start of dispatch to the first driver, mean.
     pub dispatch_to_assigned_mean_s: Option<f64>,
     /// From the start of dispatch to the first driver, median.
@@ -95,7 +101,7 @@ struct OrderTimes {
     kitchen_ready: bool,
     started_at: Option<Timestamp>,
     due_at: Option<Timestamp>,
-    was_offered: bool,
+    first_offer_at: Option<Timestamp>,
     was_assigned: bool,
     arrived_at: Option<Timestamp>,
     picked_up_at: Option<Timestamp>,
@@ -123,6 +129,7 @@ struct Collector {
     drivers: BTreeMap<DriverId, DriverTimes>,
     busy: Millis,
     due_to_assigned: Samples,
+    offered_to_assigned: Samples,
     dispatch_to_assigned: Samples,
     food_waiting: Samples,
     driver_waiting: Samples,
@@ -175,7 +182,7 @@ impl Collector {
                 let spare = slack.map_or(Millis::ZERO, |slack| slack - self.margin).max(Millis::ZERO);
                 let order = self.order(order);
                 // Time that goes into offers stays counted, whatever follows.
-                if !order.was_offered {
+                if order.first_offer_at.is_none() {
                     let due_at = order.due_at.filter(|due| *due <= now).unwrap_or(now + spare);
                     order.due_at = (*reason != HoldReason::SlackAmple).then_some(due_at);
                 }
@@ -184,7 +191,7 @@ impl Collector {
                 self.metrics.offers_made += 1;
                 for order in orders {
                     self.due_by_now(order);
-                    self.order(order).was_offered = true;
+                    self.order(order).first_offer_at.get_or_insert(now);
                 }
             }
             EventKind::OfferClosed { outcome, .. } => *self.closed(*outcome) += 1,
@@ -247,9 +254,13 @@ impl Collector {
         let order = self.order(id);
         order.driver = Some(driver.clone());
         let first = !std::mem::replace(&mut order.was_assigned, true);
+        let offered = order.first_offer_at.filter(|_| first);
         if let (true, Some(started), Some(due)) = (first, order.started_at, order.due_at) {
             self.dispatch_to_assigned.secs(now - started);
             self.due_to_assigned.secs(now - due);
+        }
+        if let Some(offered) = offered {
+            self.offered_to_assigned.secs(now - offered);
         }
         let driver = self.driver(driver);
         driver.orders += 1;
@@ -315,6 +326,9 @@ impl Collector {
             due_to_assigned_mean_s: self.due_to_assigned.mean(),
             due_to_assigned_p50_s: self.due_to_assigned.percentile(50.0),
             due_to_assigned_p95_s: self.due_to_assigned.percentile(95.0),
+            offered_to_assigned_mean_s: self.offered_to_assigned.mean(),
+            offered_to_assigned_p50_s: self.offered_to_assigned.percentile(50.0),
+            offered_to_assigned_p95_s: self.offered_to_assigned.percentile(95.0),
             dispatch_to_assigned_mean_s: self.dispatch_to_assigned.mean(),
             dispatch_to_assigned_p50_s: self.dispatch_to_assigned.percentile(50.0),
             dispatch_to_assigned_p95_s: self.dispatch_to_assigned.percentile(95.0),
@@ -396,6 +410,15 @@ impl fmt::Display for Metrics {
             (
                 "due to assigned, s",
                 spread(self.due_to_assigned_mean_s, self.due_to_assigned_p50_s, "p95", self.due_to_assigned_p95_s),
+            ),
+            (
+                "offered to assigned, s",
+                spread(
+                    self.offered_to_assigned_mean_s,
+                    self.offered_to_assigned_p50_s,
+                    "p95",
+                    self.offered_to_assigned_p95_s,
+                ),
             ),
             (
                 "dispatch to assigned, s",
@@ -480,6 +503,7 @@ mod tests {
             (metrics.acceptance_pct, 50.0),
             (metrics.offers_per_assignment, 2.0),
             (metrics.due_to_assigned_mean_s, 30.0),
+            (metrics.offered_to_assigned_mean_s, 30.0),
             (metrics.dispatch_to_assigned_p95_s, 600.0),
             (metrics.food_waiting_mean_min, 5.0),
             (metrics.driver_waiting_mean_min, 4.0),
