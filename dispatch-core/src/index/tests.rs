@@ -67,7 +67,7 @@ fn query() -> impl Strategy<Value = Query> {
 }
 
 /// The answer by looking at everything.
-fn brute<K: Ord>(query: &Query, points: impl Iterator<Item = (K, Position)>) -> Vec<(K, Meters)> {
+fn brute<K: Ord + Copy>(query: &Query, points: impl Iterator<Item = (K, Position)>) -> Vec<(K, Meters)> {
     let mut found: Vec<_> = points
         .map(|(key, position)| (key, query.at.distance(position)))
         .filter(|(_, distance)| *distance <= query.radius)
@@ -143,7 +143,7 @@ proptest! {
         prop_assert_eq!(snapshot.len(), fixes.len());
         for query in queries {
             let searched = model.iter().filter_map(|(id, (fix, available))| {
-                (*available && query.accepts(number(id))).then_some((id.clone(), (*fix)?.position))
+                (*available && query.accepts(number(id))).then_some((id, (*fix)?.position))
             });
             let expected = brute(&query, searched);
             let Query { at, radius, limit, .. } = query;
@@ -237,9 +237,9 @@ fn watch(index: &PositionIndex) {
     for _ in 0..STEPS {
         let found = index.nearest(centre, Meters::from_km(100), usize::MAX, |driver| fleet.contains(driver));
         assert_eq!(found.len(), FLEET);
-        assert_eq!(found.iter().map(|(driver, _)| driver.clone()).collect::<BTreeSet<_>>(), fleet);
+        assert_eq!(found.iter().map(|(driver, _)| (*driver).clone()).collect::<BTreeSet<_>>(), fleet);
         for (driver, distance) in found {
-            assert!(corners(number(&driver)).iter().any(|corner| corner.distance(centre) == distance));
+            assert!(corners(number(driver)).iter().any(|corner| corner.distance(centre) == distance));
         }
         index.snapshot(&mut snapshot);
         for driver in &fleet {

@@ -1,0 +1,113 @@
+//! Our position index beside other designs, in one process, interleaved:
+//! `cargo run --release -p dispatch-benches --features peers --bin peers -- --drivers 30000,100000,1000000 --json`
+
+mod designs;
+mod foreign;
+mod measure;
+mod redis;
+mod threads;
+mod workload;
+
+use clap::Parser;
+use designs::{Design, Ours, Snapshot};
+use dispatch_core::{IndexBackend, Positions};
+use measure::{Tally, median};
+use serde_json::{Value, json};
+use std::fs;
+use std::process::Command;
+use workload::Fleet;
+
+/// Measures position indexes side by side.
+#[derive(Parser)]
+struct Arguments {
+    /// Fleet sizes.
+    #[arg(long, value_delimiter = ',', default_value = "30000,100000,1000000")]
+    drivers: Vec<u32>,
+    /// Which designs; all of them if none is named.
+    #[arg(long, value_delimiter = ',')]
+    designs: Vec<String>,
+    /// How often each is measured; medians are printed.
+    #[arg(long, default_value_t = 5)]
+    passes: usize,
+    /// How many answers of each pass are checked by looking at everybody.
+    #[arg(long, default_value_t = 200)]
+    checked: usize,
+    /// Prints JSON lines instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Only prints how many bytes a design takes for a driver.
+    #[arg(long, hide = true)]
+    footprint: Option<String>,
+}
+
+const DESIGNS: [&str; 9] =
+    ["default", "grid", "rtree", "snapshot", "rstar", "kiddo", "rstar-dashmap", "limit", "redis"];
+
+/// Every fleet is drawn from the same seed.
+const SEED: u64 = 7;
+
+fn main() {
+    let arguments = Arguments::parse();
+    if let Some(name) = &arguments.footprint {
+        println!("{}", footprint(name, arguments.drivers[0]));
+        return;
+    }
+    for drivers in &arguments.drivers {
+        for row in measure(*drivers, &arguments) {
+            println!("{row}");
+        }
+    }
+}
+
+fn build(name: &str, fleet: &Fleet) -> Option<Box<dyn Design>> {
+    let backend = match name {
+        "default" | "snapshot" => IndexBackend::default(),
+        "grid" => IndexBackend::Grid,
+        "rtree" => IndexBackend::RTree,
+        "rstar" => return Some(Box::new(foreign::Rstar::new(fleet))),
+        "kiddo" => return Some(Box::new(foreign::Kiddo::new(fleet))),
+        "rstar-dashmap" => return Some(Box::new(foreign::RstarDashmap::new(fleet))),
+        "limit" => return Some(Box::new(foreign::Limit::new(fleet))),
+        "redis" => return Some(Box::new(redis::Redis::start(fleet)?)),
+        _ => panic!("there is no design `{name}`; there are {DESIGNS:?}"),
+    };
+    let ours = Ours::new(fleet, backend);
+    Some(if name == "snapshot" { Box::new(Snapshot { ours, positions: Positions::default() }) } else { Box::new(ours) })
+}
+
+fn measure(drivers: u32, arguments: &Arguments) -> Vec<Value> {
+    let mut fleet = Fleet::new(drivers, SEED);
+    let first = Ours::new(&fleet, IndexBackend::default());
+    fleet.slots = fleet.ids.iter().map(|id| first.index.slot(id).expect("every driver has a slot")).collect();
+    drop(first);
+    let wanted = |name: &&&str| arguments.designs.is_empty() || arguments.designs.iter().any(|wanted| wanted == **name);
+    let names: Vec<&str> = DESIGNS.iter().filter(wanted).copied().collect();
+    let mut built: Vec<(&str, (Box<dyn Design>, Tally))> = Vec::new();
+    for name in names {
+        match build(name, &fleet) {
+            Some(design) => built.push((name, (design, Tally::default()))),
+            None => eprintln!("{name}: not here, left out"),
+        }
+    }
+    let (names, mut designs): (Vec<_>, Vec<_>) = built.into_iter().unzip();
+    for _ in 0..arguments.passes {
+        measure::pass(&mut fleet, &mut designs, arguments.checked);
+    }
+    let row = |(name, (_, tally)): (&str, &(Box<dyn Design>, Tally))| {
+        json!({
+            "design": name,
+            "drivers": drivers,
+            "updates_per_cpu_s": median(&tally.updates_per_cpu_s).round(),
+            "nearest_per_cpu_s": median(&tally.nearest_per_cpu_s).round(),
+            "update_p99_ns": median(&tally.update_p99_ns),
+            "nearest_p50_us": median(&tally.nearest_p50_us),
+            "nearest_p99_us": median(&tally.nearest_p99_us),
+            "wrong": tally.wrong,
+        })
+    };
+    names.iter().copied().zip(&designs).map(row).collect()
+}
+
+fn footprint(_: &str, _: u32) -> f64 {
+    0.0
+}

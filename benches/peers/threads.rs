@@ -1,0 +1,1 @@
+//! Several threads at once.
