@@ -33,7 +33,7 @@ const BITS: u32 = 15;
 const MOST_WIDENING: u32 = 7;
 
 /// No driver is further from the middle of its cell, in metres: half the diagonal of a cell with its slack.
-const REACH: f64 = 450.0;
+const REACH: f64 = 550.0;
 
 /// Square metres of an average shard, and of the largest circle that a search begins with.
 const SHARD_AREA: f64 = 250e6;

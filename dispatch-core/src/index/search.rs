@@ -227,7 +227,7 @@ impl Search {
         let close = 1.0 + 4.0 * ball.error;
         let mut call = self.hits.keys.get(limit - 1).map_or(f32::INFINITY, |key| key * close);
         // Those that probably are enough are put in order first.
-        let part = (limit + limit / 8 + 2) as f32 / found.count as f32;
+        let part = (limit as f32 * 1.125 + 2.0) / found.count as f32;
         let mut ranked = mem::take(&mut found.ranked);
         let first = if part < 0.8 { partition(&mut ranked[..found.count], found.limit * part) } else { 0 };
         for part in [0..first, first..found.count] {
