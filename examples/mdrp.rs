@@ -7,8 +7,9 @@
 //!
 //! `cargo run --release --example mdrp -- --json ../mdrplib/public_instances/*`
 
-use clap::Parser;
-use dispatch_core::sim::mdrp::{Day, Instance, Metrics, check, mean};
+use clap::{Parser, ValueEnum};
+use dispatch_core::sim::mdrp::{Day, Instance, Knowledge, Metrics, check, mean};
+use dispatch_core::{BundleMode, EngineConfig, Millis, ScorePreset};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::error::Error;
@@ -23,9 +24,77 @@ struct Options {
     /// Print JSON lines instead of a table.
     #[arg(long)]
     json: bool,
+    /// Ready times are not known before, only how long a restaurant takes on the mean.
+    #[arg(long)]
+    noisy_ready: bool,
+    /// Leave one idea out, to see what it is worth.
+    #[arg(long, value_enum)]
+    without: Vec<Idea>,
+    /// Another score.
+    #[arg(long, value_enum, default_value = "timely")]
+    score: Preset,
+    /// Minutes from one decision to the next.
+    #[arg(long, default_value_t = 1)]
+    window_min: i64,
     /// Write each solution into a folder of this one.
     #[arg(long)]
     out: Option<PathBuf>,
+}
+
+/// What can be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Idea {
+    /// Orders of one restaurant on one trip.
+    Bundles,
+    /// Moving orders to another driver until they are picked up.
+    Swap,
+    /// Reserving drivers who are still busy.
+    Forward,
+    /// Waiting until a driver would not come too early.
+    Holding,
+    /// Sending idle drivers to where orders are expected.
+    Reposition,
+    /// Preferring drivers below their guarantee.
+    Fairness,
+}
+
+/// The scores there are.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Preset {
+    Timely,
+    Classic,
+    Additive,
+}
+
+impl Options {
+    fn knowledge(&self) -> Knowledge {
+        if self.noisy_ready { Knowledge::Noisy } else { Knowledge::Exact }
+    }
+
+    fn config(&self, instance: &Instance) -> EngineConfig {
+        let mut config = Day::config(instance, self.knowledge());
+        let preset = match self.score {
+            Preset::Timely => ScorePreset::Timely,
+            Preset::Classic => ScorePreset::Classic,
+            Preset::Additive => ScorePreset::Additive,
+        };
+        config.score = preset.weights();
+        config.window = Millis::from_mins(self.window_min);
+        if let Some(reposition) = &mut config.reposition {
+            reposition.every = reposition.every.max(config.window);
+        }
+        for idea in &self.without {
+            match idea {
+                Idea::Bundles => config.bundles.mode = BundleMode::Off,
+                Idea::Swap => config.swap = None,
+                Idea::Forward => config.search.busy_until = Millis::ZERO,
+                Idea::Holding => config.schedule.margin = config.schedule.horizon,
+                Idea::Reposition => config.reposition = None,
+                Idea::Fairness => config.score.retain(|weight| weight.term.as_str() != "above_floor"),
+            }
+        }
+        config
+    }
 }
 
 #[derive(Serialize)]
@@ -57,7 +126,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let mut rows = Vec::new();
     for dir in &options.instances {
-        let row = run(dir, options.out.as_deref())?;
+        let row = run(dir, &options)?;
         progress.set_message(row.instance.clone());
         progress.inc(1);
         let line =
@@ -82,9 +151,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn run(dir: &Path, out: Option<&Path>) -> Result<Row, Box<dyn Error>> {
+fn run(dir: &Path, options: &Options) -> Result<Row, Box<dyn Error>> {
     let instance = Instance::read(dir)?;
-    let mut day = Day::new(&instance, Day::config(&instance))?;
+    let mut day = Day::new(&instance, options.config(&instance), options.knowledge())?;
     let mut decided = Vec::new();
     let began = Instant::now();
     while day.begin_minute() {
@@ -98,7 +167,7 @@ fn run(dir: &Path, out: Option<&Path>) -> Result<Row, Box<dyn Error>> {
         let first: Vec<String> = problems.iter().take(5).map(ToString::to_string).collect();
         return Err(format!("{}: {} problems: {}", instance.name(), problems.len(), first.join("; ")).into());
     }
-    if let Some(out) = out {
+    if let Some(out) = &options.out {
         solution.write(&out.join(instance.name()))?;
     }
     let metrics = Metrics::of(&instance, &solution).ok_or("an instance has orders")?;

@@ -1,7 +1,9 @@
 //! What callers ask of the engine, and why it refuses.
 
 use crate::config::{ConfigError, EngineConfig};
-use crate::model::{Actor, DriverId, DriverSpec, KitchenStatus, OfferId, OrderId, OrderSpec, Rating, Reason, Role};
+use crate::model::{
+    Actor, DriverId, DriverSpec, KitchenStatus, OfferId, OrderId, OrderSpec, PlannedShift, Rating, Reason, Role,
+};
 use crate::units::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +28,15 @@ impl Action {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Action {
-    /// Replace the market's rules.
+    /// Replace the market's rules. For dispatchers and the system.
     Configure(Box<EngineConfig>),
+    /// Put rules that were in force before back in force, as a new version. The last [`MAX_FORMER_CONFIGS`] are kept.
+    ///
+    /// [`MAX_FORMER_CONFIGS`]: crate::MAX_FORMER_CONFIGS
+    RollBackConfiguration {
+        /// Which version.
+        version: u32,
+    },
     /// Make a driver known, or change what is known of it; a change needs a driver without orders and offers.
     RegisterDriver(DriverSpec),
     /// Set a driver's rating.
@@ -36,6 +45,13 @@ pub enum Action {
         driver: DriverId,
         /// The new average.
         rating: Rating,
+    },
+    /// Put the next shift of a driver who is off shift on the roster, or take it off.
+    PlanShift {
+        /// Who.
+        driver: DriverId,
+        /// The shift; `None` takes it off.
+        planned: Option<PlannedShift>,
     },
     /// A driver begins to work.
     StartShift {
@@ -147,8 +163,10 @@ impl Action {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Configure(_) => "configure",
+            Self::RollBackConfiguration { .. } => "roll_back_configuration",
             Self::RegisterDriver(_) => "register_driver",
             Self::RateDriver { .. } => "rate_driver",
+            Self::PlanShift { .. } => "plan_shift",
             Self::StartShift { .. } => "start_shift",
             Self::EndShift { .. } => "end_shift",
             Self::PauseDriver { .. } => "pause_driver",
@@ -238,6 +256,14 @@ pub enum Refusal {
         /// The state of the order.
         is: &'static str,
     },
+    /// The actor may not do this at all.
+    #[error("a {role} may not {action}")]
+    NotForRole {
+        /// On whose behalf it was asked.
+        role: Role,
+        /// What was asked.
+        action: &'static str,
+    },
     /// The driver cannot carry this beside what it has.
     #[error("driver {driver} carries {capacity} units at once, and this would need {needed}")]
     Capacity {
@@ -271,6 +297,12 @@ pub enum Refusal {
         what: &'static str,
         /// How many.
         limit: u32,
+    },
+    /// The configuration was never in force before, or is not remembered.
+    #[error("there is no former configuration {version} in memory")]
+    UnknownConfiguration {
+        /// Which version.
+        version: u32,
     },
     /// The configuration is not valid.
     #[error(transparent)]

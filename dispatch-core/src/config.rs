@@ -32,6 +32,16 @@ pub struct EngineConfig {
     pub score: Vec<ScoreWeight>,
     /// Most edges the pairing relaxes in one window; past it the rest is paired greedily.
     pub work_budget: u64,
+    /// Which orders may share a route.
+    pub bundles: BundleRule,
+    /// Whether an order may move to another driver until it is picked up. Only where drivers are assigned directly.
+    pub swap: Option<SwapRule>,
+    /// Whether a driver on its way to a pickup, or to where it was sent to wait, may be sent elsewhere before it is there.
+    pub divert: bool,
+    /// Whether idle drivers are told where orders are to be expected.
+    pub reposition: Option<RepositionRule>,
+    /// Below how many orders an hour a driver is preferred, through the score term `above_floor`.
+    pub floor_orders_per_hour: f64,
     /// How a driver is told.
     pub offers: OfferRule,
     /// What happens when nobody is found.
@@ -68,10 +78,12 @@ pub struct SearchRule {
     pub candidates: u32,
     /// A busy driver is a candidate when its route ends within this time.
     pub busy_until: Millis,
+    /// How many of the candidates, those with the best scores, take part in the pairing.
+    pub paired: u32,
 }
 
 /// When an order is decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleRule {
     /// An order is held while its slack exceeds this.
@@ -81,6 +93,88 @@ pub struct ScheduleRule {
     /// An order is decided for a busy driver only if it can set out within this time; until then the driver is reserved
     /// window by window, which keeps the choice open.
     pub commit_ahead: Millis,
+    /// What a ready time is worth.
+    pub ready_times: ReadyTimes,
+}
+
+/// What a ready time is worth until the order is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ReadyTimes {
+    /// It is believed.
+    Stated,
+    /// It is a guess until the merchant says that the order is ready. How good guesses are is learned, for each place.
+    Learned {
+        /// A driver is sent once the order is ready on its arrival with at least this probability.
+        depart_at_probability: f64,
+    },
+}
+
+/// Which orders may share a route, so that one is on board while another is fetched or brought.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleRule {
+    /// Which routes are allowed.
+    pub mode: BundleMode,
+    /// Most orders planned into one bundle.
+    pub max_orders: u16,
+    /// Orders are bundled only if that improves the window by at least this many score points.
+    pub min_gain: f64,
+}
+
+/// Which routes are allowed. Every mode allows what those before it allow.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum BundleMode {
+    /// One order after the other.
+    Off,
+    /// Orders of one pickup together.
+    SamePickup,
+    /// Orders of pickups near each other together: first every pickup, then every dropoff.
+    Nearby {
+        /// How far from each other the pickups may be.
+        within: Meters,
+    },
+    /// Pickups and dropoffs in any sequence, also while other orders are on board.
+    Interleaved {
+        /// How far from each other the pickups may be.
+        within: Meters,
+    },
+}
+
+impl BundleMode {
+    /// How far from each other the pickups of a bundle may be; `None` where there are no bundles.
+    pub fn reach(self) -> Option<Meters> {
+        match self {
+            Self::Off => None,
+            Self::SamePickup => Some(Meters::ZERO),
+            Self::Nearby { within } | Self::Interleaved { within } => Some(within),
+        }
+    }
+}
+
+/// When an assigned order moves to another driver.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SwapRule {
+    /// By how many score points the other driver must be better.
+    pub penalty: f64,
+}
+
+/// Where idle drivers are told to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RepositionRule {
+    /// How often.
+    pub every: Millis,
+    /// The orders expected within this time count.
+    pub look_ahead: Millis,
+    /// What a driver at the right place is worth, in minutes of travel saved.
+    pub worth_min: f64,
+    /// No driver is sent further than this.
+    pub max_travel: Millis,
+    /// A driver that was sent is not sent again within this time.
+    pub rest: Millis,
 }
 
 /// One term of the score and how much it counts.
@@ -190,12 +284,13 @@ impl ScorePreset {
     pub fn weights(self) -> Vec<ScoreWeight> {
         let table: &[(&str, f64)] = match self {
             Self::Timely => &[
-                ("food_waiting_min", -1.0),
-                ("food_waiting_min_squared", -0.005),
+                ("delay_min", -1.0),
+                ("delay_min_squared", -0.01),
                 ("late_min", -1.0),
-                ("driver_waiting_min", -0.4),
                 ("until_free_min", -0.2),
                 ("to_pickup_min", -0.15),
+                ("shift_min", -0.15),
+                ("above_floor", -1.0),
             ],
             Self::Classic => &[("closeness", 0.40), ("rating", 0.25), ("acceptance", 0.20), ("spare_load", 0.15)],
             Self::Additive => &[
@@ -227,14 +322,21 @@ impl Default for EngineConfig {
                 max_radius: Meters::from_km(15),
                 candidates: 20,
                 busy_until: Millis::from_mins(40),
+                paired: 32,
             },
             schedule: ScheduleRule {
                 margin: Millis::from_mins(2),
-                horizon: Millis::from_mins(20),
+                horizon: Millis::from_mins(18),
                 commit_ahead: Millis::from_mins(2),
+                ready_times: ReadyTimes::Stated,
             },
             score: ScorePreset::Timely.weights(),
             work_budget: 10_000_000,
+            bundles: BundleRule { mode: BundleMode::SamePickup, max_orders: 3, min_gain: 1.0 },
+            swap: None,
+            divert: true,
+            reposition: None,
+            floor_orders_per_hour: 1.5,
             offers: OfferRule::Sequential { expires_after: Millis::from_secs(30) },
             rounds: RoundRule {
                 attempts: 5,
@@ -378,19 +480,21 @@ impl EngineConfig {
         check.within("preparation", self.preparation, Millis::ZERO, day);
         check.within("window", self.window, Millis::new(10), Millis::from_mins(10));
 
-        let SearchRule { radius, max_radius, candidates, busy_until } = self.search;
+        let SearchRule { radius, max_radius, candidates, busy_until, paired } = self.search;
         check.that("search.radius", radius > Meters::ZERO, || "must be more than 0 m".into());
         check.that("search.max_radius", max_radius >= radius, || format!("must be at least search.radius, {radius}"));
         check.that("search.candidates", (1..=1_000).contains(&candidates), || {
             format!("must be 1 to 1000, not {candidates}")
         });
         check.within("search.busy_until", busy_until, Millis::ZERO, day);
+        check.that("search.paired", (1..=1_000).contains(&paired), || format!("must be 1 to 1000, not {paired}"));
 
         check.within("schedule.margin", self.schedule.margin, Millis::ZERO, day);
         check.within("schedule.horizon", self.schedule.horizon, self.schedule.margin, day);
         check.within("schedule.commit_ahead", self.schedule.commit_ahead, Millis::ZERO, busy_until);
         self.validate_score(&mut check);
         check.that("work_budget", self.work_budget > 0, || "must be at least 1 edge".into());
+        self.validate_routes(&mut check);
         if let OfferRule::Sequential { expires_after } = self.offers {
             check.within("offers.sequential.expires_after", expires_after, Millis::from_secs(1), day);
         }
@@ -428,6 +532,35 @@ impl EngineConfig {
         check.done()
     }
 
+    fn validate_routes(&self, check: &mut Check) {
+        if let ReadyTimes::Learned { depart_at_probability: share } = self.schedule.ready_times {
+            check.that("schedule.ready_times.learned.depart_at_probability", (0.0..=1.0).contains(&share), || {
+                format!("must be 0 to 1, not {share}")
+            });
+        }
+        let BundleRule { max_orders, min_gain, .. } = self.bundles;
+        check.that("bundles.max_orders", (1..=10).contains(&max_orders), || {
+            format!("must be 1 to 10, not {max_orders}")
+        });
+        check.points("bundles.min_gain", min_gain);
+        if let Some(swap) = self.swap {
+            check.points("swap.penalty", swap.penalty);
+            check.that("swap", self.offers == OfferRule::Direct, || "needs offers = direct".into());
+        }
+        if let Some(RepositionRule { every, look_ahead, worth_min, max_travel, rest }) = self.reposition {
+            let day = Millis::from_mins(24 * 60);
+            check.within("reposition.every", every, self.window, day);
+            check.within("reposition.look_ahead", look_ahead, Millis::from_mins(1), day);
+            check.points("reposition.worth_min", worth_min);
+            check.within("reposition.max_travel", max_travel, Millis::ZERO, day);
+            check.within("reposition.rest", rest, Millis::ZERO, day);
+        }
+        let floor = self.floor_orders_per_hour;
+        check.that("floor_orders_per_hour", (0.0..=1_000.0).contains(&floor), || {
+            format!("must be 0 to 1000, not {floor}")
+        });
+    }
+
     fn validate_score(&self, check: &mut Check) {
         let terms = self.score.len();
         check.that("score", (1..=MAX_SCORE_TERMS).contains(&terms), || {
@@ -456,6 +589,11 @@ impl Check {
 
     fn within(&mut self, key: &str, value: Millis, least: Millis, most: Millis) {
         self.that(key, (least..=most).contains(&value), || format!("must be {least} to {most}, not {value}"));
+    }
+
+    /// Score points that something costs.
+    fn points(&mut self, key: &str, points: f64) {
+        self.that(key, (0.0..=1e6).contains(&points), || format!("must be 0 to 1e6 points, not {points}"));
     }
 
     fn done(self) -> Result<(), ConfigError> {

@@ -38,8 +38,12 @@ pub(crate) enum Deadline {
 pub(crate) struct Derived {
     /// The drivers on shift, those whose shift is ending included.
     pub(crate) on_shift: BTreeSet<DriverId>,
+    /// The drivers off shift whose next one is on the roster.
+    pub(crate) rostered: BTreeSet<DriverId>,
     /// The orders that look for a driver, by when they are first looked at.
     pub(crate) waiting: BTreeSet<(Timestamp, OrderId)>,
+    /// The orders that have a driver and may still move to another one.
+    pub(crate) movable: BTreeSet<OrderId>,
     /// What happens by itself, by when.
     pub(crate) deadlines: BTreeSet<(Timestamp, Deadline)>,
 }
@@ -107,6 +111,8 @@ impl Derived {
         let id = &driver.spec.id;
         if driver.is_on_shift() {
             set(&mut self.on_shift, id.clone(), present);
+        } else if driver.planned.is_some() {
+            set(&mut self.rostered, id.clone(), present);
         }
         if let Shift::On { until: Some(until), .. } = driver.shift
             && driver.stops.is_empty()
@@ -130,6 +136,9 @@ impl Derived {
                 self.set_deadline(since + lifetimes.overdue_after, Deadline::Overdue(id.clone()), present);
             }
             self.set_deadline(since + lifetimes.fail_after, Deadline::NoDriver(id.clone()), present);
+        }
+        if config.swap.is_some() && order.status.is_before_pickup() {
+            set(&mut self.movable, id.clone(), present);
         }
         if order.status != DispatchStatus::Waiting {
             return;
@@ -164,13 +173,15 @@ impl Touched {
             EventKind::Configured { .. } => Self::default(),
             EventKind::DriverRegistered { driver: spec } => driver(&spec.id),
             EventKind::DriverRated { driver: id, .. }
+            | EventKind::ShiftPlanned { driver: id, .. }
             | EventKind::ShiftStarted { driver: id, .. }
             | EventKind::ShiftEnding { driver: id }
             | EventKind::ShiftEnded { driver: id }
             | EventKind::DriverPaused { driver: id }
             | EventKind::DriverResumed { driver: id }
             | EventKind::DriverSilent { driver: id }
-            | EventKind::DriverHeard { driver: id } => driver(id),
+            | EventKind::DriverHeard { driver: id }
+            | EventKind::RepositionSuggested { driver: id, .. } => driver(id),
             EventKind::OrderPlaced { order: spec, .. } => order(&spec.id),
             EventKind::OfferMade { offer, driver, orders, .. } => {
                 Self { orders: orders.clone(), driver: Some(driver.clone()), offer: Some(*offer) }

@@ -1,9 +1,10 @@
 //! What happened: the log. Events carry outcomes, so that they can be applied without travel times, scores or rules.
 
 use crate::config::EngineConfig;
+use crate::geo::Position;
 use crate::matching::explanation::Decision;
 use crate::model::{
-    Actor, DriverId, DriverSpec, FailReason, KitchenStatus, OfferId, OrderId, OrderSpec, Rating, Reason,
+    Actor, DriverId, DriverSpec, FailReason, KitchenStatus, OfferId, OrderId, OrderSpec, PlannedShift, Rating, Reason,
 };
 use crate::offer::OfferOutcome;
 use crate::route::{Anchor, Stop};
@@ -46,6 +47,13 @@ pub enum EventKind {
         /// The new average.
         rating: Rating,
     },
+    /// The next shift of a driver was put on the roster, or taken off.
+    ShiftPlanned {
+        /// Who.
+        driver: DriverId,
+        /// The shift.
+        planned: Option<PlannedShift>,
+    },
     /// A driver began to work.
     ShiftStarted {
         /// Who.
@@ -82,6 +90,15 @@ pub enum EventKind {
     DriverHeard {
         /// Who.
         driver: DriverId,
+    },
+    /// A driver with nothing to do had better wait elsewhere. It may, or may not.
+    RepositionSuggested {
+        /// Who.
+        driver: DriverId,
+        /// Where orders are to be expected.
+        position: Position,
+        /// When it would be there.
+        arrive_at: Timestamp,
     },
     /// An order was submitted.
     OrderPlaced {
@@ -277,6 +294,8 @@ pub enum ReturnReason {
     TakenBack,
     /// A dispatcher gave it to another driver.
     Reassigned,
+    /// It is better fetched by another driver, or later.
+    Swapped,
 }
 
 /// Why a round ended without a driver.

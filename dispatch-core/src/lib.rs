@@ -45,7 +45,8 @@
 //!   cost ([`Pairing`]). Drivers who are still busy take part: they can be reserved, window by window.
 //! * **Scores.** What makes a driver good is a weighted sum of terms ([`ScorePreset`], [`built_in_score_terms`]); write your
 //!   own as [`ScoreTerm`], and your own travel times as [`TravelTime`]. There are no other extension points.
-//! * **Explanations.** Every decision keeps what was weighed: [`Engine::explain`].
+//! * **Explanations.** Every decision keeps what was weighed: [`Engine::explain`], and for one driver [`Engine::why_not`];
+//!   before somebody assigns by hand there is [`Engine::opinion`].
 //! * **Same inputs, same events, byte for byte**, on every machine; with the feature `sim` a whole day runs in virtual time,
 //!   is recorded, replayed, and proven by an auditor that reads only the log.
 //!
@@ -66,6 +67,7 @@
 
 mod command;
 mod config;
+mod demand;
 mod derived;
 mod engine;
 mod eta;
@@ -75,6 +77,7 @@ mod index;
 mod matching;
 mod model;
 mod offer;
+mod readiness;
 mod route;
 mod schedule;
 #[cfg(feature = "sim")]
@@ -84,11 +87,12 @@ mod units;
 
 pub use command::{Action, Command, Refusal, Step};
 pub use config::{
-    ConfigError, ConfigProblem, EngineConfig, FixRules, IndexBackend, Lifetimes, Limits, MAX_INDEXED_DRIVERS,
-    MAX_SCORE_TERMS, OfferRule, PositionRule, RoundRule, ScheduleRule, ScorePreset, ScoreWeight, SearchRule,
-    ServiceTimes, StartOn,
+    BundleMode, BundleRule, ConfigError, ConfigProblem, EngineConfig, FixRules, IndexBackend, Lifetimes, Limits, MAX_INDEXED_DRIVERS,
+    MAX_SCORE_TERMS, OfferRule, PositionRule, ReadyTimes, RepositionRule, RoundRule, ScheduleRule, ScorePreset,
+    ScoreWeight, SearchRule, ServiceTimes, StartOn, SwapRule,
 };
-pub use engine::{Engine, Explanation, RestoreError, Snapshot};
+pub use demand::DemandMap;
+pub use engine::{Engine, Explanation, Opinion, Prospect, Recorded, RestoreError, Snapshot, Standing, WhyNot};
 pub use eta::{Eta, Leg, SpeedError, StraightLine, TravelTime};
 pub use event::{Event, EventKind, HoldReason, ReturnReason, RoundFailure};
 pub use geo::{ANYWHERE, EARTH_RADIUS_M, Position, PositionError};
@@ -99,10 +103,11 @@ pub use matching::pairing::{MAX_COST, Pairing, Pairs};
 pub use matching::score::{ScoreTerm, built_in_score_terms};
 pub use model::{
     Acceptance, Actor, DispatchStatus, DisplayData, DriverId, DriverSpec, FailReason, IdError, KitchenStatus, Label,
-    MAX_ID_LEN, MAX_SKILLS, MarketId, OfferId, OrderId, OrderSpec, Pay, Place, PlaceId, PublicStatus, Rating,
-    RatingError, Reason, Role, Skill, Text, TextError, Units, Vehicle,
+    MAX_ID_LEN, MAX_SKILLS, MarketId, OfferId, OrderId, OrderSpec, Pay, Place, PlaceId, PlannedShift, PublicStatus,
+    Rating, RatingError, Reason, Role, Skill, Text, TextError, Units, Vehicle,
 };
 pub use offer::{MAX_OFFERS_PER_ORDER, Offer, OfferBook, OfferOutcome};
+pub use readiness::Readiness;
 pub use route::{Anchor, Stop, StopKind};
-pub use state::{Digest, Driver, Hold, Order, OrderTimes, Round, Shift, State};
+pub use state::{Digest, Driver, Hold, MAX_FORMER_CONFIGS, Order, OrderTimes, Round, Shift, State};
 pub use units::{Meters, MetersError, Millis, Timestamp};

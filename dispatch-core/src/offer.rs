@@ -107,10 +107,10 @@ impl OfferBook {
         offer
     }
 
-    /// Removes a closed offer from memory.
+    /// Removes a closed offer from memory. One for several orders is forgotten with the first of them.
     pub(crate) fn forget(&mut self, id: OfferId) {
         let forgotten = self.offers.remove(&id);
-        assert!(forgotten.is_some_and(|o| o.outcome.is_some()), "only a closed offer is forgotten");
+        assert!(forgotten.is_none_or(|o| o.outcome.is_some()), "only a closed offer is forgotten");
     }
 
     /// Every offer in memory, by number.

@@ -1,17 +1,24 @@
 //! Everything the engine knows, changed by events alone.
 
 use crate::config::EngineConfig;
+use crate::demand::DemandMap;
 use crate::event::{Event, EventKind, HoldReason, ReturnReason};
+use crate::geo::Position;
 use crate::matching::explanation::Decision;
 use crate::model::{
-    Acceptance, DispatchStatus, DriverId, DriverSpec, KitchenStatus, OfferId, OrderId, OrderSpec, PublicStatus, Rating,
+    Acceptance, DispatchStatus, DriverId, DriverSpec, KitchenStatus, OfferId, OrderId, OrderSpec, PlannedShift,
+    PublicStatus, Rating,
 };
 use crate::offer::{MAX_OFFERS_PER_ORDER, Offer, OfferBook, OfferOutcome};
+use crate::readiness::Readiness;
 use crate::route::{Anchor, Stop, StopKind};
 use crate::units::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+
+/// How many versions of the rules are kept beside those in force, to go back to.
+pub const MAX_FORMER_CONFIGS: usize = 16;
 
 /// Everything the engine of one market knows. `fold(events) == State`, always.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,12 +31,18 @@ pub struct State {
     pub config_version: u32,
     /// The market's rules.
     pub config: EngineConfig,
+    /// The rules that were in force before, by version: the last [`MAX_FORMER_CONFIGS`].
+    pub former_configs: BTreeMap<u32, EngineConfig>,
     /// Every order in memory.
     pub orders: BTreeMap<OrderId, Order>,
     /// Every registered driver.
     pub drivers: BTreeMap<DriverId, Driver>,
     /// Every offer in memory.
     pub offers: OfferBook,
+    /// Where orders have come from lately.
+    pub demand: DemandMap,
+    /// How good ready times are.
+    pub readiness: Readiness,
 }
 
 /// An order and what became of it so far.
@@ -109,6 +122,8 @@ pub struct Driver {
     pub acceptance: Acceptance,
     /// Whether it works.
     pub shift: Shift,
+    /// Its next shift, if that is on the roster.
+    pub planned: Option<PlannedShift>,
     /// Whether it gets no new orders for now.
     pub paused: bool,
     /// Whether it has not been heard of for too long.
@@ -121,6 +136,21 @@ pub struct Driver {
     pub stops: Vec<Stop>,
     /// Since when it has no order; the start of its shift before the first.
     pub idle_since: Timestamp,
+    /// Where it was last sent, to fetch or to wait, unless it has left there with an order since.
+    pub heading: Option<Heading>,
+    /// How many orders it has fetched in this shift.
+    pub fetched: u32,
+}
+
+/// Where a driver was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heading {
+    /// Where.
+    pub position: Position,
+    /// When it is expected there, or was.
+    pub arrive_at: Timestamp,
+    /// When it was sent.
+    pub since: Timestamp,
 }
 
 /// Whether a driver works.
@@ -147,6 +177,11 @@ impl Order {
     /// What the customer is shown.
     pub fn public_status(&self) -> PublicStatus {
         PublicStatus::of(self.kitchen, &self.status)
+    }
+
+    /// Whether it is known to be ready, not only expected to be.
+    pub(crate) fn is_ready_for_sure(&self) -> bool {
+        self.kitchen == KitchenStatus::Ready || self.status.is_on_board()
     }
 
     /// When the clock of an order without a driver began: when it began to wait, but for an order placed long ahead
@@ -181,6 +216,14 @@ impl Driver {
         self.anchor = Some(Anchor { position: stop.position, at: leave_at });
         if stop.orders.is_empty() {
             self.stops.remove(index);
+        }
+    }
+
+    /// Notes where it goes, if that is a pickup where it is not going already.
+    fn head_for_first_stop(&mut self, now: Timestamp) {
+        let Some(stop) = self.stops.first().filter(|stop| stop.kind == StopKind::Pickup) else { return };
+        if self.heading.is_none_or(|heading| heading.position != stop.position) {
+            self.heading = Some(Heading { position: stop.position, arrive_at: stop.arrive_at, since: now });
         }
     }
 
@@ -236,18 +279,27 @@ impl State {
         self.at = event.at;
         match &event.kind {
             EventKind::Configured { version, config } => {
-                self.config_version = *version;
-                self.config = (**config).clone();
+                let former = std::mem::replace(&mut self.config, (**config).clone());
+                let former_version = std::mem::replace(&mut self.config_version, *version);
+                // Before the first event there are no rules, only defaults.
+                if former_version > 0 {
+                    self.former_configs.insert(former_version, former);
+                }
+                if self.former_configs.len() > MAX_FORMER_CONFIGS {
+                    self.former_configs.pop_first();
+                }
             }
             EventKind::DriverRegistered { .. }
             | EventKind::DriverRated { .. }
+            | EventKind::ShiftPlanned { .. }
             | EventKind::ShiftStarted { .. }
             | EventKind::ShiftEnding { .. }
             | EventKind::ShiftEnded { .. }
             | EventKind::DriverPaused { .. }
             | EventKind::DriverResumed { .. }
             | EventKind::DriverSilent { .. }
-            | EventKind::DriverHeard { .. } => self.apply_driver(event),
+            | EventKind::DriverHeard { .. }
+            | EventKind::RepositionSuggested { .. } => self.apply_driver(event),
             EventKind::OfferMade { .. } | EventKind::OfferClosed { .. } => self.apply_offer(event),
             EventKind::Assigned { .. }
             | EventKind::Returned { .. }
@@ -287,11 +339,15 @@ impl State {
                 }
             },
             EventKind::DriverRated { driver, rating } => self.driver_mut(driver).rating = *rating,
+            EventKind::ShiftPlanned { driver, planned } => self.driver_mut(driver).planned = *planned,
             EventKind::ShiftStarted { driver, until } => {
                 let driver = self.driver_mut(driver);
+                driver.planned = None;
                 driver.shift = Shift::On { since: event.at, until: *until };
                 driver.idle_since = event.at;
                 driver.anchor = None;
+                driver.heading = None;
+                driver.fetched = 0;
             }
             EventKind::ShiftEnding { driver } => {
                 let driver = self.driver_mut(driver);
@@ -309,6 +365,10 @@ impl State {
             EventKind::DriverResumed { driver } => self.driver_mut(driver).paused = false,
             EventKind::DriverSilent { driver } => self.driver_mut(driver).silent = true,
             EventKind::DriverHeard { driver } => self.driver_mut(driver).silent = false,
+            EventKind::RepositionSuggested { driver, position, arrive_at } => {
+                let heading = Heading { position: *position, arrive_at: *arrive_at, since: event.at };
+                self.driver_mut(driver).heading = Some(heading);
+            }
             other => unreachable!("{other:?} is not about a driver alone"),
         }
     }
@@ -381,6 +441,7 @@ impl State {
                 let driver = self.driver_mut(id);
                 driver.anchor = from.or(driver.anchor);
                 driver.stops.clone_from(stops);
+                driver.head_for_first_stop(at);
                 for order in orders {
                     let order = self.order_mut(order);
                     assert_eq!(order.status, DispatchStatus::Waiting, "only a waiting order is assigned");
@@ -413,7 +474,10 @@ impl State {
                 order.times.arrived_at_pickup = Some(at);
             }
             EventKind::PickedUp { order, driver, leave_at } => {
-                self.driver_mut(driver).finish_at(StopKind::Pickup, order, *leave_at);
+                let fetching = self.driver_mut(driver);
+                fetching.finish_at(StopKind::Pickup, order, *leave_at);
+                fetching.heading = None;
+                fetching.fetched += 1;
                 let order = self.order_mut(order);
                 order.status = DispatchStatus::PickedUp { driver: driver.clone(), departed: false };
                 order.times.picked_up = Some(at);
@@ -435,6 +499,7 @@ impl State {
                 if driver.stops.is_empty() {
                     driver.idle_since = at;
                 }
+                driver.head_for_first_stop(at);
                 let order = self.order_mut(order);
                 order.status = DispatchStatus::Delivered { driver: id.clone() };
                 order.times.ended = Some(at);
@@ -447,11 +512,19 @@ impl State {
         let at = event.at;
         match &event.kind {
             EventKind::OrderPlaced { order: spec, ready_at } => {
+                self.demand.record(spec.pickup.position, at);
                 let order = Order::new((**spec).clone(), at, *ready_at);
                 let previous = self.orders.insert(spec.id.clone(), order);
                 assert!(previous.is_none(), "an order is placed once");
             }
-            EventKind::KitchenProgressed { order, status } => self.order_mut(order).kitchen = *status,
+            EventKind::KitchenProgressed { order: id, status } => {
+                let order = self.orders.get_mut(id).expect("an event is about an order that exists");
+                order.kitchen = *status;
+                if *status == KitchenStatus::Ready {
+                    let (stated, actual) = (order.ready_at - order.times.placed, at - order.times.placed);
+                    self.readiness.record(order.spec.pickup.id.as_ref(), stated, actual);
+                }
+            }
             EventKind::ReadyTimeChanged { order, ready_at } => self.order_mut(order).ready_at = *ready_at,
             EventKind::DispatchStarted { order } => {
                 let order = self.order_mut(order);
@@ -522,12 +595,15 @@ impl Driver {
             rating: Rating::BEST,
             acceptance: Acceptance::default(),
             shift: Shift::Off,
+            planned: None,
             paused: false,
             silent: false,
             offer: None,
             anchor: None,
             stops: Vec::new(),
             idle_since: Timestamp::default(),
+            heading: None,
+            fetched: 0,
         }
     }
 }

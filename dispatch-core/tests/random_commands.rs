@@ -6,9 +6,9 @@
 
 use dispatch_core::sim::{Input, Recording, Simulation};
 use dispatch_core::{
-    Action, DriverId, DriverSpec, EngineConfig, Event, Fix, FixRules, KitchenStatus, Millis, OfferId, OfferRule,
-    OrderId, OrderSpec, Position, Rating, Reason, Role, ScorePreset, Skill, StartOn, Step, StraightLine, Timestamp,
-    Units, Vehicle,
+    Action, BundleMode, DriverId, DriverSpec, EngineConfig, Event, Fix, FixRules, KitchenStatus, Meters, Millis,
+    OfferId, OfferRule, OrderId, OrderSpec, PlannedShift, Position, Rating, ReadyTimes, Reason, RepositionRule, Role,
+    ScorePreset, Skill, StartOn, Step, StraightLine, SwapRule, Timestamp, Units, Vehicle,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -79,7 +79,9 @@ fn driver_spec() -> impl Strategy<Value = DriverSpec> {
 }
 
 fn order_spec() -> impl Strategy<Value = OrderSpec> {
-    let who = (0..5u8, -3_000..3_000i32, -3_000..3_000i32);
+    // Few pickups, so that orders share them.
+    let from = prop_oneof![Just(-900), Just(0), Just(700), -3_000..3_000i32];
+    let who = (0..5u8, from, -3_000..3_000i32);
     (who, proptest::option::of(-1..40i64), proptest::option::of(0..90i64), 1..=3u16, proptest::bool::weighted(0.2))
         .prop_map(|((id, from, to), preparation, promise, units, cold)| {
             let mut spec = OrderSpec::new(order_id(id), at(from), at(to));
@@ -93,8 +95,8 @@ fn order_spec() -> impl Strategy<Value = OrderSpec> {
 
 fn config() -> impl Strategy<Value = EngineConfig> {
     let preset = prop_oneof![Just(ScorePreset::Timely), Just(ScorePreset::Classic), Just(ScorePreset::Additive)];
-    (any::<bool>(), any::<bool>(), any::<bool>(), 1..4u16, preset).prop_map(
-        |(direct, placed, returns, attempts, preset)| {
+    (any::<bool>(), any::<bool>(), any::<bool>(), 1..4u16, preset, routes()).prop_map(
+        |(direct, placed, returns, attempts, preset, routes)| {
             let mut config = EngineConfig { score: preset.weights(), ..EngineConfig::default() };
             config.start_on = if placed { StartOn::Placed } else { StartOn::Confirmed };
             if direct {
@@ -102,8 +104,44 @@ fn config() -> impl Strategy<Value = EngineConfig> {
             }
             config.rounds.attempts = attempts;
             config.positions.return_orders_of_silent = returns;
+            (config.bundles.mode, config.reposition, config.schedule.ready_times) =
+                (routes.bundles, routes.reposition, routes.ready_times);
+            config.swap = routes.swap.filter(|_| direct);
+            config.divert = routes.divert;
             config
         },
+    )
+}
+
+/// The rules of routes that are not one order after the other.
+#[derive(Clone, Debug)]
+struct Routes {
+    bundles: BundleMode,
+    swap: Option<SwapRule>,
+    divert: bool,
+    reposition: Option<RepositionRule>,
+    ready_times: ReadyTimes,
+}
+
+fn routes() -> impl Strategy<Value = Routes> {
+    let within = Meters::from_m(1_500);
+    let bundles = prop_oneof![
+        Just(BundleMode::Off),
+        Just(BundleMode::SamePickup),
+        Just(BundleMode::Nearby { within }),
+        Just(BundleMode::Interleaved { within })
+    ];
+    let swap = (0..3u8).prop_map(|penalty| SwapRule { penalty: f64::from(penalty) });
+    let reposition = RepositionRule {
+        every: Millis::from_mins(1),
+        look_ahead: Millis::from_mins(30),
+        worth_min: 50.0,
+        max_travel: Millis::from_mins(30),
+        rest: Millis::from_mins(1),
+    };
+    let ready_times = prop_oneof![Just(ReadyTimes::Stated), Just(ReadyTimes::Learned { depart_at_probability: 0.1 })];
+    (bundles, proptest::option::of(swap), any::<bool>(), proptest::option::of(Just(reposition)), ready_times).prop_map(
+        |(bundles, swap, divert, reposition, ready_times)| Routes { bundles, swap, divert, reposition, ready_times },
     )
 }
 
@@ -112,10 +150,18 @@ fn action() -> impl Strategy<Value = Action> {
     let (driver, order) = (|| (0..3u8).prop_map(driver_id), || (0..5u8).prop_map(order_id));
     prop_oneof![
         1 => config().prop_map(|config| Action::Configure(Box::new(config))),
+        1 => (0..6u32).prop_map(|version| Action::RollBackConfiguration { version }),
         2 => driver_spec().prop_map(Action::RegisterDriver),
         1 => (driver(), 0..=5u8).prop_map(|(driver, stars)| Action::RateDriver {
             driver,
             rating: Rating::new(f64::from(stars)).unwrap()
+        }),
+        1 => (driver(), proptest::option::of((0..60i64, 0..60i64, -900..900i32))).prop_map(|(driver, planned)| {
+            let planned = planned.map(|(from, mins, east_m)| {
+                let from = START + Millis::from_mins(from);
+                PlannedShift { from, until: from + Millis::from_mins(mins), start: at(east_m) }
+            });
+            Action::PlanShift { driver, planned }
         }),
         4 => (driver(), proptest::option::of(0..120i64)).prop_map(|(driver, mins)| Action::StartShift {
             driver,

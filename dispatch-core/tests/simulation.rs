@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
 use dispatch_core::sim::city::{City, CityConfig};
-use dispatch_core::sim::mdrp::{Day, Instance, Metrics, check};
+use dispatch_core::sim::mdrp::{Day, Instance, Knowledge, Metrics, check};
 use dispatch_core::sim::metrics::Metrics as CityMetrics;
 use dispatch_core::sim::{Proven, log_hash};
 use dispatch_core::{EngineConfig, Millis, OfferRule, ScorePreset};
@@ -55,9 +55,9 @@ fn instance(name: &str) -> Option<Instance> {
 
 #[test]
 fn a_real_day_is_decided_and_its_solution_is_possible() {
-    for name in ["0o50t100s1p100", "3r50t75s2p125"] {
+    for (name, knowledge) in [("0o50t100s1p100", Knowledge::Exact), ("3r50t75s2p125", Knowledge::Noisy)] {
         let Some(instance) = instance(name) else { continue };
-        let mut day = Day::new(&instance, Day::config(&instance)).unwrap();
+        let mut day = Day::new(&instance, Day::config(&instance, knowledge), knowledge).unwrap();
         while day.begin_minute() {
             day.decide();
         }
@@ -67,5 +67,6 @@ fn a_real_day_is_decided_and_its_solution_is_possible() {
         assert!(metrics.delivered_pct > 98.0, "{name}: {metrics:?}");
         assert!(metrics.delivered > 0.0 && proven.summary.delivered as f64 >= metrics.delivered - 0.5, "{name}");
         assert!(metrics.click_to_door_mean < 40.0, "{name}: {metrics:?}");
+        assert!(knowledge == Knowledge::Noisy || metrics.orders_per_bundle > 1.0, "{name}: {metrics:?}");
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct MarketConfig {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limits {
+    pub(crate) connections: usize,
+    pub(crate) idle_seconds: u64,
     pub(crate) queue: usize,
     pub(crate) body_bytes: usize,
     pub(crate) batch_fixes: usize,
@@ -83,7 +85,7 @@ impl Default for ServerConfig {
 pub struct Sources {
     /// The text of a TOML file.
     pub file: Option<String>,
-    /// Environment variables; those that begin with `DISPATCH_` count.
+    /// Environment variables; those that begin with `DISPATCH_` count, and each of them must name a setting.
     pub environment: Vec<(String, String)>,
     /// `key=value`, as `limits.queue=500`.
     pub flags: Vec<String>,
@@ -106,9 +108,12 @@ impl Sources {
         }
         let names = environment_names();
         for (name, value) in &self.environment {
-            // A cluster may set variables of its own that begin like ours: only those that name a key count.
-            if let Some(key) = names.get(name.as_str()) {
-                set(&mut table, key, value);
+            match names.get(name.as_str()) {
+                Some(key) => set(&mut table, key, value),
+                // The file itself, which the command line reads.
+                None if name == "DISPATCH_CONFIG" => {}
+                None if !name.starts_with("DISPATCH_") || is_service_link(name, value) => {}
+                None => return Err(source(name, "names no setting; `print-config` prints them all")),
             }
         }
         for flag in &self.flags {
@@ -153,6 +158,17 @@ fn environment_names() -> BTreeMap<String, String> {
     let mut names = BTreeMap::new();
     walk(&defaults(), "", &mut names);
     names
+}
+
+/// Whether a cluster set this variable to tell where a service of its own is that is called like ours: Kubernetes sets
+/// `DISPATCH_SERVICE_HOST`, `DISPATCH_PORT` and more for a service `dispatch`.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let words: Vec<&str> = name.split('_').collect();
+    let is_named = words.windows(2).any(|pair| matches!(pair, ["SERVICE", "HOST" | "PORT"]));
+    let is_address = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    let is_part = matches!(words[..], [.., "PORT", port, "TCP" | "UDP" | "SCTP", "PROTO" | "PORT" | "ADDR"]
+        if port.bytes().all(|digit| digit.is_ascii_digit()));
+    is_named || is_part || (is_address && words.contains(&"PORT"))
 }
 
 /// Sets a dotted key from a text: a TOML value, or else the text itself.
@@ -214,15 +230,13 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
         .map_err(|error| ConfigError::Keys(vec![format!("{}: {}", error.path(), error.inner().to_string().trim())]))?;
     let mut check = Problems::default();
     let listen = check.take("listen", raw.listen.parse::<SocketAddr>().map_err(|_| "must be an address and a port"));
-    let keys: Vec<_> = raw
-        .keys
-        .into_iter()
-        .enumerate()
-        .filter_map(|(i, key)| check.take(&format!("keys[{i}]"), read_key(key)))
-        .collect();
-    for (i, key) in keys.iter().enumerate() {
-        let first = keys[..i].iter().all(|other| other.name != key.name && other.hash != key.hash);
-        check.that(&format!("keys[{i}]"), first, "has the name or the hash of another key");
+    let (mut keys, mut names) = (BTreeMap::new(), BTreeSet::new());
+    for (i, key) in raw.keys.into_iter().enumerate() {
+        let place = format!("keys[{i}]");
+        if let Some((hash, key)) = check.take(&place, read_key(key)) {
+            let new = names.insert(key.name.clone()) && keys.insert(hash, key).is_none();
+            check.that(&place, new, "has the name or the hash of another key");
+        }
     }
     if let Some(listen) = listen.filter(|_| keys.is_empty()) {
         let loopback = listen.ip().is_loopback();
@@ -234,6 +248,9 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
     }
     let travel = travel(&mut check, &raw.speeds);
     let markets = read_markets(&mut check, raw.markets, &raw.rules);
+    let drivers = markets.iter().map(|market| market.rules.limits.drivers).max().unwrap_or(0);
+    let roomy = raw.fixes.max_drivers >= drivers;
+    check.that("fixes.max_drivers", roomy, &format!("must be at least {drivers}, as limits.drivers of the rules"));
     match (listen, travel) {
         (Some(listen), Some(travel)) if check.0.is_empty() => {
             Ok(ServerConfig { listen, keys: Keys(keys), markets, limits: raw.limits, travel, fixes: raw.fixes })
@@ -266,7 +283,19 @@ impl Problems {
 }
 
 fn check_limits(check: &mut Problems, limits: &Limits) {
-    let Limits { queue, body_bytes, batch_fixes, batch_bytes, page, request_seconds, drain_seconds } = *limits;
+    let Limits {
+        connections,
+        idle_seconds,
+        queue,
+        body_bytes,
+        batch_fixes,
+        batch_bytes,
+        page,
+        request_seconds,
+        drain_seconds,
+    } = *limits;
+    check.that("limits.connections", (1..=1_000_000).contains(&connections), "must be 1 to 1000000");
+    check.that("limits.idle_seconds", (1..=86_400).contains(&idle_seconds), "must be 1 to 86400");
     check.that("limits.queue", (1..=1_000_000).contains(&queue), "must be 1 to 1000000");
     check.that("limits.body_bytes", (1_024..=10_000_000).contains(&body_bytes), "must be 1024 to 10000000");
     check.that("limits.batch_fixes", (1..=100_000).contains(&batch_fixes), "must be 1 to 100000");
@@ -290,7 +319,7 @@ fn travel(check: &mut Problems, speeds: &Speeds) -> Option<StraightLine> {
     Some(travel)
 }
 
-fn read_key(raw: RawKey) -> Result<Key, String> {
+fn read_key(raw: RawKey) -> Result<(KeyHash, Key), String> {
     let RawKey { name, hash, role, places, driver } = raw;
     let hash = KeyHash::from_hex(&hash).ok_or("hash: must be the 64 hexadecimal digits of a SHA-256")?;
     let only_places = !places.is_empty();
@@ -307,7 +336,7 @@ fn read_key(raw: RawKey) -> Result<Key, String> {
     if only_places && !matches!(grant, Grant::Merchant(_)) {
         return Err("places: only a merchant has them".into());
     }
-    Ok(Key { hash, grant, name })
+    Ok((hash, Key { grant, name }))
 }
 
 fn read_markets(check: &mut Problems, raw: Vec<RawMarket>, rules: &Table) -> Vec<MarketConfig> {

@@ -14,15 +14,18 @@
 //! # Ok::<(), dispatch_server::StartError>(())
 //! ```
 //!
-//! Without API keys everybody is admin, so the server then answers its own machine only. It can tell where a request comes
-//! from if the application is served with connect information, as [`serve`] does; without, the host application has to see to
-//! it.
+//! Without API keys everybody is admin, so the server then answers its own machine only, and no web page but its own. It can
+//! tell where a request comes from if the application is served with connect information, as [`serve`] does; without, the host
+//! application has to see to it.
 //!
 //! # How it works
 //!
 //! One thread, the runner, owns the engines and reads the clock. Handlers put what they want into its bounded queue and wait for
 //! the answer; a full queue is a clear 503. Positions do not pass through it: they go straight to the index, from any thread.
 //! All state is in memory.
+//!
+//! A panic on the runner's thread is a bug that may have left the state half changed, and nobody should decide on it any
+//! more: it ends the process, a host application included.
 //!
 //! An order's version (its `ETag`) is a hash of what the API shows of it. So it changes with anything a client can see and
 //! with nothing else, and needs no counter.
@@ -32,19 +35,27 @@ mod auth;
 mod config;
 mod http;
 mod runner;
+mod serve;
 mod wire;
+
+#[cfg(test)]
+extern crate self as dispatch_server;
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
+#[cfg(test)]
+mod tests;
 
 pub use auth::{KeyHash, Role, new_key};
 pub use config::{ConfigError, DOCUMENTED_DEFAULTS, MAX_MARKETS, ServerConfig, Sources};
 pub use http::{openapi_json, router};
 pub use runner::{Clock, ManualClock};
+pub use serve::serve;
 
 use parking_lot::Mutex;
 use runner::{Handle, Runner};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 
 /// A running server without its network: markets, positions and the thread that owns the engines. Cheap to clone.
 #[derive(Clone)]
@@ -69,7 +80,7 @@ impl State {
 
     /// The same on another clock.
     pub fn start_with_clock(config: ServerConfig, clock: Clock) -> Result<Self, StartError> {
-        let (handle, runner) = Runner::start(&config, clock).map_err(|error| StartError(error.to_string()))?;
+        let (handle, runner) = Runner::start(&config, clock)?;
         Ok(Self(Arc::new(Shared { config, handle, runner: Mutex::new(Some(runner)) })))
     }
 
@@ -104,30 +115,4 @@ impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State").field("config", self.config()).finish_non_exhaustive()
     }
-}
-
-/// Serves until `shutdown` is done, then finishes the requests under way (for `limits.drain_seconds` at most), answers what is
-/// queued, and stops.
-pub async fn serve(
-    state: State,
-    listener: TcpListener,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let app = router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    let (begun, begins) = tokio::sync::oneshot::channel::<()>();
-    let shutdown = async move {
-        shutdown.await;
-        drop(begun);
-    };
-    let patience = Duration::from_secs(state.config().limits.drain_seconds);
-    let impatient = async move {
-        let _ = begins.await;
-        tokio::time::sleep(patience).await;
-    };
-    let served = tokio::select! {
-        served = axum::serve(listener, app).with_graceful_shutdown(shutdown) => served,
-        () = impatient => Ok(()),
-    };
-    state.stop().await;
-    served
 }

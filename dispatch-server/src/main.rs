@@ -3,8 +3,10 @@
 use clap::{Args, Parser, Subcommand};
 use dispatch_server::{DOCUMENTED_DEFAULTS, KeyHash, Role, ServerConfig, Sources, State, new_key, serve};
 use std::error::Error;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
 /// The dispatch engine behind a network API.
@@ -86,7 +88,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         }
         Command::Serve { sources, .. } => run_server(load(sources)?)?,
         Command::Key(KeyCommand::Create { role, name, subject, merchant }) => {
-            create_key(role, name, subject, &merchant)?;
+            create_key(role, name, subject, merchant)?;
         }
     }
     Ok(())
@@ -109,51 +111,62 @@ fn load(options: ConfigOptions) -> Result<ServerConfig, Box<dyn Error>> {
 #[tokio::main]
 async fn run_server(config: ServerConfig) -> Result<(), Box<dyn Error>> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Colours are for people: a log that goes into a file or a collector has none.
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let listener = tokio::net::TcpListener::bind(config.listen).await;
     let listener = listener.map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
     let address = listener.local_addr()?;
     let state = State::start(config)?;
+    let interrupted = interrupted()?;
     tracing::info!("listening on http://{address}, the API is shown at http://{address}/docs/");
-    serve(state, listener, interrupted()).await?;
+    serve(state, listener, interrupted).await;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Done when the process is asked to end.
-async fn interrupted() {
-    let interrupt = tokio::signal::ctrl_c();
+/// Done when the process is asked to end, from this call on.
+fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
-    {
+    let asked = {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).expect("a process may handle its own signals");
-        tokio::select! {
-            _ = interrupt => {}
-            _ = terminate.recv() => {}
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
         }
-    }
+    };
     #[cfg(not(unix))]
-    let _ = interrupt.await;
-    tracing::info!("stopping: no new connections, requests under way are finished");
+    let asked = async {
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    Ok(async {
+        asked.await;
+        tracing::info!("stopping: no new connections, requests under way are finished");
+    })
 }
 
 fn create_key(
     role: Role,
     name: Option<String>,
     subject: Option<String>,
-    places: &[String],
+    places: Vec<String>,
 ) -> Result<(), Box<dyn Error>> {
-    let about = subject.iter().chain(places).next().map(|subject| format!("-{subject}")).unwrap_or_default();
+    let about = subject.iter().chain(&places).next().map(|subject| format!("-{subject}")).unwrap_or_default();
     let name = name.unwrap_or_else(|| format!("{}{about}", role.name()));
     let key = new_key()?;
-    let mut lines =
-        format!("[[keys]]\nname = {name:?}\nhash = \"{}\"\nrole = \"{}\"\n", KeyHash::of(&key).to_hex(), role.name());
-    if let Some(driver) = subject {
-        lines.extend(["driver = \"", &driver, "\"\n"]);
-    }
+    let mut entry = Table::from_iter([
+        ("name".to_owned(), Value::from(name)),
+        ("hash".to_owned(), KeyHash::of(&key).to_hex().into()),
+        ("role".to_owned(), role.name().into()),
+    ]);
+    entry.extend(subject.map(|driver| ("driver".to_owned(), driver.into())));
     if !places.is_empty() {
-        lines.extend(["places = [\"", &places.join("\", \""), "\"]\n"]);
+        entry.insert("places".to_owned(), places.into());
     }
+    let lines = Table::from_iter([("keys".to_owned(), Value::from(vec![entry]))]).to_string();
     // What the server would not take is not worth handing out.
     Sources { file: Some(lines.clone()), ..Sources::default() }.load()?;
     eprintln!("The key, shown only now:");

@@ -74,6 +74,12 @@ async fn wrong_bodies_are_named_and_change_nothing() {
             Method::POST,
             "/v1/orders",
             format!(r#"{{"id":"x","pickup":{place},"dropoff":{place},"preparation_seconds":2678400}}"#),
+            "422 out_of_range preparation_seconds",
+        ),
+        (
+            Method::POST,
+            "/v1/orders",
+            format!(r#"{{"id":"x","pickup":{place},"dropoff":{place},"preparation_seconds":2678401}}"#),
             "422 invalid_value preparation_seconds",
         ),
         (
@@ -86,7 +92,7 @@ async fn wrong_bodies_are_named_and_change_nothing() {
             Method::POST,
             "/v1/orders",
             format!(r#"{{"id":"x","pickup":{place},"dropoff":{place},"promised_at":"2020-01-01T00:00:00Z"}}"#),
-            "422 invalid_value promised_at",
+            "422 out_of_range promised_at",
         ),
         (
             Method::POST,
@@ -109,7 +115,7 @@ async fn wrong_bodies_are_named_and_change_nothing() {
             Method::PUT,
             "/v1/orders/o/ready-time",
             r#"{"ready_at":"2020-01-01T00:00:00Z"}"#.into(),
-            "422 invalid_value ready_at",
+            "422 out_of_range ready_at",
         ),
         (Method::POST, "/v1/orders/o/cancel", "{}".into(), "422 invalid_value reason"),
         (
@@ -147,7 +153,11 @@ async fn wrong_bodies_are_named_and_change_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_requests_are_problems_too() {
-    let server = Server::with("[limits]\nbody_bytes = 2000\nbatch_fixes = 2\nbatch_bytes = 5000").await;
+    let server = Server::with("[limits]\nbody_bytes = 2000\nbatch_fixes = 2\nbatch_bytes = 5000\npage = 2").await;
+    for list in ["/v1/orders?", "/v1/drivers?", "/v1/nearest-drivers?lat=1&lng=1&"] {
+        server.get(list.trim_end_matches(['?', '&'])).await.ok();
+        server.get(&format!("{list}limit=3")).await.problem(422, "invalid_value").field("limit");
+    }
     server.get("/v2").await.problem(404, "unknown_route");
     server.get("/docs/nothing.js").await.problem(404, "unknown_route");
     let answer = server.send_as("", Method::DELETE, "/v1/orders", None).await.problem(405, "method_not_allowed");
@@ -162,7 +172,7 @@ async fn wrong_requests_are_problems_too() {
     for (query, field) in
         [("lat=1", "lng"), ("lat=NaN&lng=1", "lat"), ("lat=1&lng=1&x=1", "x"), ("lat=1&lng=1&radius_m=1e9", "radius_m")]
     {
-        server.get(&format!("/v1/drivers/nearest?{query}")).await.problem(422, "invalid_value").field(field);
+        server.get(&format!("/v1/nearest-drivers?{query}")).await.problem(422, "invalid_value").field(field);
     }
     server.get("/v1/orders?status=eaten").await.problem(422, "invalid_value").field("status");
     server.stop().await;

@@ -39,7 +39,7 @@ fn later_sources_win() {
         environment: vec![
             ("DISPATCH_LISTEN".into(), "127.0.0.1:2".into()),
             ("DISPATCH_RULES_SEARCH_CANDIDATES".into(), "7".into()),
-            ("DISPATCH_PORT_8080_TCP".into(), "tcp://10.0.0.1".into()),
+            ("PATH".into(), "everything else is not ours".into()),
         ],
         flags: Vec::new(),
     };
@@ -50,6 +50,13 @@ fn later_sources_win() {
     assert!(shown.contains("candidates: 7"), "{shown}");
     let flagged = Sources { flags: vec!["listen=127.0.0.1:3".into()], ..sources };
     assert_eq!(flagged.load().unwrap().listen.port(), 3);
+}
+
+/// Two keys: their names, and the digit of the second's hash where that of the first is 0.
+fn key_twice(one: &str, other: &str, digit: &str) -> String {
+    let key =
+        |name: &str, digit: &str| format!("{{ name = {name:?}, hash = \"{}\", role = \"admin\" }}", digit.repeat(64));
+    format!("keys = [{}, {}]", key(one, "0"), key(other, digit))
 }
 
 #[test]
@@ -63,6 +70,10 @@ fn errors_name_the_key() {
         ("[limits]\nbody = 1", "limits"),
         ("[speeds]\ncar_kmh = 0.0", "speeds.car_kmh: "),
         ("[fixes]\nbelieve_after = 0", "fixes.believe_after: "),
+        ("[fixes]\nmax_drivers = 10", "fixes.max_drivers: "),
+        ("markets = [{ id = \"a\", rules = { limits = { drivers = 1000001 } } }]", "fixes.max_drivers: "),
+        ("[limits]\nconnections = 0", "limits.connections: "),
+        ("[limits]\nidle_seconds = 0", "limits.idle_seconds: "),
         ("[rules]\nwindow = 0", "rules.window: "),
         ("[rules.search]\nradius = -1.0", "rules.search.radius: "),
         ("[rules]\nscore = [{ term = \"luck\", weight = 1.0 }]", "rules.score"),
@@ -74,6 +85,8 @@ fn errors_name_the_key() {
         ("markets = [{ id = \"a\", rules = { window = 0 } }]", "markets[0].rules.window: "),
         ("markets = [{ id = \"a\", rules = { windw = 1 } }]", "markets[0].rules"),
         ("keys = [{ name = \"a\", hash = \"0\", role = \"admin\" }]", "keys[0]: hash: "),
+        (&key_twice("a", "a", "1"), "keys[1]: has the name"),
+        (&key_twice("a", "b", "0"), "keys[1]: has the name"),
     ] {
         let message = wrong(file);
         assert!(message.contains(key), "{file}\n{message}");
@@ -84,4 +97,38 @@ fn errors_name_the_key() {
         Sources { flags: vec!["queue".into()], ..Sources::default() }.load(),
         Err(ConfigError::Source { .. })
     ));
+}
+
+#[test]
+fn variables_that_name_no_setting_are_errors() {
+    let load = |name: &str, value: &str| {
+        Sources { environment: vec![(name.into(), value.into())], ..Sources::default() }.load()
+    };
+    for (name, value) in [
+        ("DISPATCH_LIMTS_QUEUE", "5"),
+        ("DISPATCH_LIMITS_QUEUE_", "5"),
+        ("DISPATCH_limits_queue", "5"),
+        ("DISPATCH_PORT", "9000"),
+        ("DISPATCH_PORT_8080", "9000"),
+        ("DISPATCH_", ""),
+    ] {
+        let error = load(name, value).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("{name}: names no setting")), "{error}");
+    }
+    // What Kubernetes sets in every container beside services called `dispatch` and `dispatch-server`.
+    for (name, value) in [
+        ("DISPATCH_SERVICE_HOST", "10.0.0.1"),
+        ("DISPATCH_SERVICE_PORT", "8080"),
+        ("DISPATCH_SERVICE_PORT_HTTP", "8080"),
+        ("DISPATCH_PORT", "tcp://10.0.0.1:8080"),
+        ("DISPATCH_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("DISPATCH_PORT_8080_TCP_PROTO", "tcp"),
+        ("DISPATCH_PORT_8080_TCP_PORT", "8080"),
+        ("DISPATCH_SERVER_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("DISPATCH_SERVER_SERVICE_PORT", "8080"),
+        ("DISPATCH_CONFIG", "dispatch.toml"),
+        ("DISPATCHER", "somebody else"),
+    ] {
+        load(name, value).unwrap();
+    }
 }

@@ -1,6 +1,8 @@
 //! The project's own commands, run as `cargo xtask <command>`. Plain cargo is all they need.
 
+mod demo;
 mod fuzz;
+mod fuzz_api;
 mod measure;
 mod needs;
 mod run;
@@ -18,18 +20,24 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Start a server and a city of clients to watch, in release mode.
+    Demo(demo::Arguments),
     /// Install what the checks need, then run them all: format, lints, documentation, tests.
     Test,
     /// Run timing measurements five times each and print minimum, median and maximum.
     Measure(measure::Arguments),
     /// Feed random input to the fuzz targets.
     Fuzz(fuzz::Arguments),
+    /// Ask the running server whatever its contract allows and forbids, as every role.
+    FuzzApi(fuzz_api::Arguments),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
+        Command::Demo(arguments) => run::report(demo::run(&arguments)),
         Command::Test => test::run(),
         Command::Measure(arguments) => run::report(measure::run(&arguments)),
         Command::Fuzz(arguments) => run::report(fuzz::run(&arguments)),
+        Command::FuzzApi(arguments) => run::report(fuzz_api::run(&arguments)),
     }
 }

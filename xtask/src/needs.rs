@@ -13,10 +13,20 @@ struct System {
     why: &'static str,
 }
 
-const SYSTEM: &[System] = &[System {
-    proof: &["cc", "--version"],
-    packages: &["gcc", "libc6-dev"],
-    why: "rustc links every program with `cc`",
+const SYSTEM: &[System] = &[
+    System { proof: &["cc", "--version"], packages: &["gcc", "libc6-dev"], why: "rustc links every program with `cc`" },
+    System {
+        proof: &["curl", "--version"],
+        packages: &["curl"],
+        why: "the session in README.md is tested as it is printed",
+    },
+];
+
+/// What only the tests of the API by its contract need.
+const PYTHON: &[System] = &[System {
+    proof: &["python3", "-c", "import ensurepip, venv"],
+    packages: &["python3-venv"],
+    why: "schemathesis is a Python program and gets an environment of its own",
 }];
 
 /// A component of the Rust toolchain.
@@ -34,7 +44,12 @@ const COMPONENTS: &[Component] = &[
 /// Makes sure that everything the checks need is there.
 pub(crate) fn install() -> Result<(), Failure> {
     components()?;
-    system()
+    system(SYSTEM)
+}
+
+/// Makes sure that there is a Python that makes virtual environments.
+pub(crate) fn python() -> Result<(), Failure> {
+    system(PYTHON)
 }
 
 fn components() -> Result<(), Failure> {
@@ -54,8 +69,8 @@ fn components() -> Result<(), Failure> {
     })
 }
 
-fn system() -> Result<(), Failure> {
-    let missing: Vec<_> = SYSTEM.iter().filter(|s| !run::works(program(s.proof))).collect();
+fn system(needed: &[System]) -> Result<(), Failure> {
+    let missing: Vec<_> = needed.iter().filter(|s| !run::works(program(s.proof))).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! Runs other programs: says what it runs before it does, how long it took after, and stops at the first failure.
 
+use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
@@ -55,6 +56,14 @@ pub(crate) fn root() -> PathBuf {
     root
 }
 
+/// The directory that cargo builds into.
+pub(crate) fn target() -> Result<PathBuf, Failure> {
+    let metadata = cargo(["metadata", "--format-version", "1", "--no-deps", "--offline"]).output();
+    let metadata: Option<Value> = metadata.ok().and_then(|output| serde_json::from_slice(&output.stdout).ok());
+    let directory = metadata.as_ref().and_then(|metadata| metadata["target_directory"].as_str());
+    directory.map(PathBuf::from).ok_or_else(|| Failure::Because("cargo does not say where it builds".into()))
+}
+
 /// The cargo that runs this program, to be started in the directory of the workspace.
 pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -84,6 +93,21 @@ pub(crate) fn run_reading(command: Command, mut each: impl FnMut(&str)) -> Resul
         Some(source) => Err(Failure::Output { command: shown, source }),
         None => ended,
     }
+}
+
+/// Runs a program in place of this one, so that Ctrl-C and its exit code are its own; returns only if it cannot.
+#[cfg(unix)]
+pub(crate) fn become_it(mut command: Command) -> Result<(), Failure> {
+    let shown = show(&command);
+    eprintln!("\n$ {shown}\n");
+    let source = std::os::unix::process::CommandExt::exec(&mut command);
+    Err(Failure::Start { command: shown, source })
+}
+
+/// Runs a program as the last thing this one does.
+#[cfg(not(unix))]
+pub(crate) fn become_it(command: Command) -> Result<(), Failure> {
+    run(command)
 }
 
 /// Whether a program starts and reports success; its output is dropped.

@@ -20,6 +20,8 @@ impl Engine {
         if self.next_window().is_some_and(|at| at <= self.now()) {
             self.run_window();
             self.clock.last_window = self.now();
+            // A window may take the last order from a driver whose shift is over.
+            self.meet_deadlines();
         }
     }
 
@@ -31,10 +33,14 @@ impl Engine {
         [deadline, self.next_window(), watch].into_iter().flatten().min()
     }
 
-    /// When orders and drivers are matched next; `None` while nothing waits.
+    /// When orders and drivers are matched next; `None` while there is nothing to match.
     fn next_window(&self) -> Option<Timestamp> {
-        let (first_look, _) = self.derived.waiting.first()?;
-        Some(self.clock.last_window.next_multiple(self.state.config.window).max(*first_look))
+        let config = &self.state.config;
+        let next = |every| self.clock.last_window.next_multiple(every);
+        let waiting = self.derived.waiting.first().map(|(first_look, _)| next(config.window).max(*first_look));
+        let movable = (!self.derived.movable.is_empty()).then(|| next(config.window));
+        let reposition = config.reposition.filter(|_| !self.derived.on_shift.is_empty()).map(|rule| next(rule.every));
+        [waiting, movable, reposition].into_iter().flatten().min()
     }
 
     /// Notes where every driver on shift is, who fell silent, who is back, and who has left a pickup.

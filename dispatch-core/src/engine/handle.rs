@@ -4,11 +4,10 @@ use super::Engine;
 use crate::command::{Action, Refusal, Step};
 use crate::config::{EngineConfig, StartOn};
 use crate::event::{EventKind, ReturnReason, RoundFailure};
-use crate::matching::explanation::Decision;
 use crate::matching::score::Score;
 use crate::model::{
-    DispatchStatus, DriverId, DriverSpec, FailReason, KitchenStatus, MAX_SKILLS, OfferId, OrderId, OrderSpec, Reason,
-    Role,
+    DispatchStatus, DriverId, DriverSpec, FailReason, KitchenStatus, MAX_SKILLS, OfferId, OrderId, OrderSpec,
+    PlannedShift, Reason, Role,
 };
 use crate::offer::{Offer, OfferOutcome};
 use crate::route::{self, Stop};
@@ -19,13 +18,15 @@ impl Engine {
     pub(super) fn carry_out(&mut self, action: Action) -> Result<(), Refusal> {
         let name = action.name();
         match action {
-            Action::Configure(config) => self.configure(config),
+            Action::Configure(config) => self.configure(config, name),
+            Action::RollBackConfiguration { version } => self.roll_back(version, name),
             Action::RegisterDriver(spec) => self.register_driver(spec),
             Action::RateDriver { driver, rating } => {
                 self.driver(&driver)?;
                 self.emit(EventKind::DriverRated { driver, rating });
                 Ok(())
             }
+            Action::PlanShift { driver, planned } => self.plan_shift(driver, planned),
             Action::StartShift { driver, until } => self.start_shift(driver, until),
             Action::EndShift { driver } => self.end_shift(&driver),
             Action::PauseDriver { driver } => self.pause_driver(driver),
@@ -64,23 +65,23 @@ impl Engine {
         }
     }
 
-    fn order(&self, id: &OrderId) -> Result<&Order, Refusal> {
+    pub(super) fn order(&self, id: &OrderId) -> Result<&Order, Refusal> {
         self.state.orders.get(id).ok_or_else(|| Refusal::UnknownOrder { order: id.clone() })
     }
 
-    fn driver(&self, id: &DriverId) -> Result<&Driver, Refusal> {
+    pub(super) fn driver(&self, id: &DriverId) -> Result<&Driver, Refusal> {
         self.state.drivers.get(id).ok_or_else(|| Refusal::UnknownDriver { driver: id.clone() })
     }
 
     /// Refuses with the order's status unless `holds`.
-    fn order_must(&self, order: &OrderId, holds: bool, action: &'static str) -> Result<(), Refusal> {
+    pub(super) fn order_must(&self, order: &OrderId, holds: bool, action: &'static str) -> Result<(), Refusal> {
         let is = self.order(order)?.status.name();
         if holds { Ok(()) } else { Err(Refusal::OrderState { order: order.clone(), is, action }) }
     }
 
     /// Refuses with this description of the driver's state unless `holds`.
     #[expect(clippy::unused_self, reason = "reads like its sister for orders")]
-    fn driver_must(
+    pub(super) fn driver_must(
         &self,
         driver: &DriverId,
         holds: bool,
@@ -90,7 +91,11 @@ impl Engine {
         if holds { Ok(()) } else { Err(Refusal::DriverState { driver: driver.clone(), is, action }) }
     }
 
-    fn configure(&mut self, config: Box<EngineConfig>) -> Result<(), Refusal> {
+    fn configure(&mut self, config: Box<EngineConfig>, action: &'static str) -> Result<(), Refusal> {
+        let role = self.actor.role;
+        if !matches!(role, Role::Dispatcher | Role::System) {
+            return Err(Refusal::NotForRole { role, action });
+        }
         config.validate()?;
         if config.market != self.state.config.market {
             return Err(Refusal::Invalid { field: "market", problem: "a market keeps its name".into() });
@@ -98,6 +103,11 @@ impl Engine {
         self.score = Score::resolve(&config.score, &self.terms)?;
         self.emit(EventKind::Configured { version: self.state.config_version + 1, config });
         Ok(())
+    }
+
+    fn roll_back(&mut self, version: u32, action: &'static str) -> Result<(), Refusal> {
+        let former = self.state.former_configs.get(&version).cloned();
+        self.configure(Box::new(former.ok_or(Refusal::UnknownConfiguration { version })?), action)
     }
 
     fn register_driver(&mut self, driver: DriverSpec) -> Result<(), Refusal> {
@@ -119,6 +129,19 @@ impl Engine {
             }
         }
         self.emit(EventKind::DriverRegistered { driver });
+        Ok(())
+    }
+
+    fn plan_shift(&mut self, driver: DriverId, planned: Option<PlannedShift>) -> Result<(), Refusal> {
+        let (off, known) = (!self.driver(&driver)?.is_on_shift(), self.state.drivers[&driver].planned);
+        self.driver_must(&driver, off, "is on shift", "plan_shift")?;
+        if let Some(PlannedShift { from, until, .. }) = planned {
+            self.check_ahead("from", from, self.now())?;
+            self.check_ahead("until", until, from)?;
+        }
+        if planned != known {
+            self.emit(EventKind::ShiftPlanned { driver, planned });
+        }
         Ok(())
     }
 
@@ -271,18 +294,11 @@ impl Engine {
     }
 
     fn accept_offer(&mut self, id: OfferId, driver: &DriverId) -> Result<(), Refusal> {
-        let orders = self.open_offer(id, driver)?.orders.clone();
+        let offer = self.open_offer(id, driver)?;
+        let (orders, stops) = (offer.orders.clone(), self.route_by(offer));
         self.close_offer(id, OfferOutcome::Accepted);
-        for order in &orders {
-            self.assign(order, driver, None);
-        }
+        self.assign_on_route(orders, driver, stops, None);
         Ok(())
-    }
-
-    /// Gives a waiting order to a driver.
-    pub(super) fn assign(&mut self, order: &OrderId, driver: &DriverId, decision: Option<Decision>) {
-        let (from, stops) = self.route_with(&self.state.drivers[driver], &self.state.orders[order]);
-        self.emit(EventKind::Assigned { orders: vec![order.clone()], driver: driver.clone(), from, stops, decision });
     }
 
     /// Closes an open offer. A round whose last attempt was turned down has failed.
@@ -320,7 +336,7 @@ impl Engine {
         }
     }
 
-    fn return_order(&mut self, order: OrderId, reason: ReturnReason) {
+    pub(super) fn return_order(&mut self, order: OrderId, reason: ReturnReason) {
         let driver =
             self.state.orders[&order].status.driver().cloned().expect("an order that is returned has a driver");
         let stops = self.route_without(&self.state.drivers[&driver], &order);
@@ -404,7 +420,8 @@ impl Engine {
             DispatchStatus::Waiting => {}
             _ => self.return_order(id.clone(), ReturnReason::Reassigned),
         }
-        self.assign(id, &to, None);
+        let (from, stops) = self.route_with(&self.state.drivers[&to], &self.state.orders[id]);
+        self.emit(EventKind::Assigned { orders: vec![id.clone()], driver: to, from, stops, decision: None });
         Ok(())
     }
 

@@ -1,10 +1,13 @@
 //! The engine: checks, decides, and logs. The only place where index, schedule, offers and matching meet.
 
 mod advance;
+mod commit;
 mod handle;
+mod opinion;
 mod queries;
 mod window;
 
+pub use opinion::{Opinion, Prospect, Recorded, Standing, WhyNot};
 pub use queries::Explanation;
 
 use crate::command::{Command, Refusal};
@@ -16,7 +19,7 @@ use crate::index::Positions;
 use crate::matching::score::{Score, ScoreTerm};
 use crate::model::{Actor, DriverId, OrderId};
 use crate::route::{self, Anchor, Stop, StopKind};
-use crate::state::{Driver, Order, State};
+use crate::state::{Driver, Heading, Order, State};
 use crate::units::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -198,6 +201,10 @@ impl Engine {
     /// Where and when the driver, last seen there, sets out to the first of its stops: from its last fix or from the last
     /// stop it left, whichever is later. Who has no stops sets out now.
     fn departure(&self, driver: &Driver, seen: Option<Anchor>) -> Option<Anchor> {
+        if let Some(heading) = self.bound_for(driver) {
+            let at = heading.arrive_at.max(self.now());
+            return Some(Anchor { position: heading.position, at });
+        }
         let anchor = match (driver.anchor, seen) {
             (Some(left), Some(seen)) if seen.at > left.at => seen,
             (Some(left), _) => left,
@@ -205,6 +212,11 @@ impl Engine {
         };
         let idle = driver.stops.is_empty();
         Some(Anchor { at: if idle { anchor.at.max(self.now()) } else { anchor.at }, ..anchor })
+    }
+
+    /// Where the driver is, or will be, before it can be sent anywhere else.
+    fn bound_for(&self, driver: &Driver) -> Option<Heading> {
+        driver.heading.filter(|_| !self.state.config.divert)
     }
 
     /// Projects the times of these stops for the driver. Without a known position the way to the first takes no time.
@@ -218,11 +230,12 @@ impl Engine {
         let Some(first) = stops.first() else { return };
         let from = from.unwrap_or(Anchor { position: first.position, at: self.now() });
         let service = &self.state.config.service;
-        route::project(stops, from, self.now(), driver.spec.vehicle, service, &*self.travel, ready);
+        let bound = self.bound_for(driver).map(|heading| Anchor { position: heading.position, at: heading.arrive_at });
+        route::project(stops, from, bound, self.now(), driver.spec.vehicle, service, &*self.travel, ready);
     }
 
     fn ready_at(&self, order: &OrderId) -> Timestamp {
-        self.state.orders[order].ready_at
+        self.expected_ready_at(&self.state.orders[order])
     }
 
     /// The driver's route with this order fetched and brought after everything else.

@@ -98,7 +98,9 @@ impl Engine {
         let seen = self.sighted(&driver.spec.id);
         let from = self.departure(driver, seen).unwrap_or(Anchor { position: stops.first()?.position, at: now });
         let service = &self.state.config.service;
-        route::project(&mut stops, from, now, driver.spec.vehicle, service, &*self.travel, |id| self.ready_at(id));
+        let bound = self.bound_for(driver).map(|heading| Anchor { position: heading.position, at: heading.arrive_at });
+        let ready = |id: &OrderId| self.ready_at(id);
+        route::project(&mut stops, from, bound, now, driver.spec.vehicle, service, &*self.travel, ready);
         let stop = |kind| stops.iter().find(|stop| stop.kind == kind && stop.orders.contains(&order.spec.id));
         let dropoff = stop(StopKind::Dropoff)?;
         let hand_off_from = dropoff.arrive_at.max(now);

@@ -136,8 +136,21 @@ impl PointSet {
         search::with_memory(|found| search::nearest(self, &query, found, eligible, |a, b| a.cmp(&b)))
     }
 
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Every row within `radius` of `at` (bound included), by row, by looking at all of them: for a few.
+    pub(crate) fn within(&self, at: Position, radius: Meters) -> Vec<u32> {
+        let near = (0..self.len()).filter(|entry| self.place(*entry).distance(at) <= radius);
+        let mut rows: Vec<u32> = near.map(|entry| self.rows[entry]).collect();
+        rows.sort_unstable();
+        rows
+    }
+
     /// Every row that may be in the ball, in no order, and its position.
-    pub(super) fn within(&self, ball: &Ball) -> Vec<(u32, Position)> {
+    pub(super) fn in_ball(&self, ball: &Ball) -> Vec<(u32, Position)> {
         search::with_memory(|found| search::within(self, ball, found))
     }
 

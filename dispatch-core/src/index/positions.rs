@@ -154,7 +154,7 @@ impl Positions {
         polygon: &Polygon,
         mut eligible: impl FnMut(&DriverId) -> bool,
     ) -> Vec<(&DriverId, Position)> {
-        let mut found = self.searchable().within(&Ball::surrounding(polygon));
+        let mut found = self.searchable().in_ball(&Ball::surrounding(polygon));
         found.retain(|(_, position)| polygon.contains(*position));
         found.sort_unstable_by_key(|(line, _)| *line);
         let found = found.into_iter().map(|(line, position)| (self.roster.driver(line), position));

@@ -1,10 +1,11 @@
-//! Candidates: what it would mean for a driver to take an order.
+//! Candidates: what it would mean for a driver to take an order, or a bundle of them.
 
 use crate::config::ServiceTimes;
 use crate::eta::{Leg, TravelTime};
 use crate::matching::explanation::Exclusion;
-use crate::model::{DriverId, DriverSpec, OrderSpec, Rating};
+use crate::model::{DriverId, DriverSpec, Rating};
 use crate::route::Anchor;
+use crate::route::plan::{self, Call, Course, Delivery, SetOut, Task};
 use crate::units::{Meters, Millis, Timestamp};
 use std::collections::BTreeSet;
 
@@ -12,15 +13,17 @@ use std::collections::BTreeSet;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Demand<'a> {
     /// The order.
-    pub(crate) order: &'a OrderSpec,
-    /// When it is ready.
-    pub(crate) ready_at: Timestamp,
+    pub(crate) task: Task<'a>,
+    /// When it is ready at the earliest that counts: no driver is sent to be there before.
+    pub(crate) ready_soonest: Timestamp,
     /// The drivers it is not offered to again.
     pub(crate) asked: &'a BTreeSet<DriverId>,
+    /// Who has it, if it is assigned and could still move.
+    pub(crate) holder: Option<&'a DriverId>,
 }
 
 /// A driver who could take one more order.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Supply<'a> {
     /// The driver.
     pub driver: &'a DriverSpec,
@@ -28,114 +31,159 @@ pub struct Supply<'a> {
     pub rating: Rating,
     /// The share of offers it accepts, 0 to 1.
     pub acceptance: f64,
-    /// How many orders it is responsible for.
+    /// How many orders it is responsible for that cannot move any more.
     pub load: u16,
     /// For how long it has had none.
     pub idle_for: Option<Millis>,
-    /// Where and when it could set out to the next pickup.
+    /// Where and when it could set out to the next pickup, after all it has to do.
     pub from: Anchor,
     /// When its shift is planned to end.
     pub until: Option<Timestamp>,
+    /// How many orders it has fetched in this shift, or is bound to fetch.
+    pub fetched: u32,
+    /// How many orders it should have in this shift at least.
+    pub floor: f64,
+    /// Since when it has been at `from`, or will have been, with nothing to do.
+    pub(crate) there_since: Option<Timestamp>,
+    /// Where and when it sets out to the stops below.
+    pub(crate) start: Anchor,
+    /// What it has to do, if another order could be fetched or brought in between.
+    pub(crate) stops: Vec<Call<'a>>,
+    /// How many units fit at once.
+    pub(crate) capacity: u32,
 }
 
-/// A driver who can take an order, and what would come of it: what a score term judges.
+impl Supply<'_> {
+    /// Setting out to the next pickup, after all it has to do.
+    pub(crate) fn at_end(&self) -> SetOut {
+        SetOut { from: self.from, there_since: self.there_since, vehicle: self.driver.vehicle }
+    }
+
+    /// Setting out to its next stop.
+    pub(crate) fn at_start(&self) -> SetOut {
+        SetOut { from: self.start, there_since: None, vehicle: self.driver.vehicle }
+    }
+}
+
+/// A driver who can take an order or a bundle, and what would come of it: what a score term judges.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
-    /// The order.
-    pub order: &'a OrderSpec,
     /// The driver.
     pub supply: &'a Supply<'a>,
     /// The time of the decision.
     pub now: Timestamp,
-    /// When the order is ready.
-    pub ready_at: Timestamp,
-    /// The way from where the driver sets out to the pickup.
+    /// The way from where the driver sets out to the first pickup.
     pub to_pickup: Leg,
-    /// When the driver could have the order if it were ready.
+    /// When the driver could have the orders there if they were ready.
     pub reach_at: Timestamp,
-    /// When the driver would have it.
-    pub pickup_at: Timestamp,
-    /// The way from the pickup to the dropoff.
-    pub to_dropoff: Leg,
-    /// When the customer would have it.
-    pub deliver_at: Timestamp,
+    /// How long the driver would wait for orders, on the whole.
+    pub driver_waiting: Millis,
+    /// When the driver has done all that is judged here.
+    pub done_at: Timestamp,
+    /// What it means for each order.
+    pub deliveries: &'a [Delivery<'a>],
 }
 
 impl Candidate<'_> {
-    /// How long the food waits for the driver.
-    pub fn food_waiting(&self) -> Millis {
-        self.pickup_at - self.ready_at
-    }
-
-    /// How long the driver waits for the food.
-    pub fn driver_waiting(&self) -> Millis {
-        self.pickup_at - self.reach_at
-    }
-
-    /// How long until the driver can set out.
+    /// How long until the driver has brought what it has, or begins its shift. The way to where it was sent to wait does
+    /// not count.
     pub fn until_free(&self) -> Millis {
-        (self.supply.from.at - self.now).max(Millis::ZERO)
+        match self.supply.there_since {
+            Some(_) => Millis::ZERO,
+            None => (self.supply.from.at - self.now).max(Millis::ZERO),
+        }
     }
 
-    /// How much later than promised the customer would have it; zero when in time or nothing was promised.
-    pub fn lateness(&self) -> Millis {
-        self.order.promised_at.map_or(Millis::ZERO, |promised| (self.deliver_at - promised).max(Millis::ZERO))
+    /// How much of the driver's shift it takes, from when the driver is free.
+    pub fn shift_time(&self) -> Millis {
+        let done_at = self.supply.until.map_or(self.done_at, |until| self.done_at.min(until));
+        (done_at - self.supply.from.at.max(self.now)).max(Millis::ZERO)
     }
 }
 
-/// How a driver who can take an order would get to its pickup.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reach {
-    leg: Leg,
-    there_at: Timestamp,
-    pickup_at: Timestamp,
-}
-
-/// Whether this driver can take this order; otherwise the first test it fails.
-pub(crate) fn reach(
-    demand: &Demand<'_>,
-    supply: &Supply<'_>,
-    service: &ServiceTimes,
-    travel: &dyn TravelTime,
-) -> Result<Reach, Exclusion> {
-    let order = demand.order;
-    let driver = supply.driver;
-    if demand.asked.contains(&driver.id) {
+/// Whether this driver may be asked for this order, whatever the times; otherwise the first test it fails.
+pub(crate) fn may_take(demand: &Demand<'_>, supply: &Supply<'_>) -> Result<(), Exclusion> {
+    let order = demand.task.order;
+    if demand.asked.contains(&supply.driver.id) {
         return Err(Exclusion::AskedBefore);
     }
-    if order.units > driver.capacity {
+    if u32::from(order.units.get()) > supply.capacity {
         return Err(Exclusion::Capacity);
     }
-    if !order.skills.is_subset(&driver.skills) {
+    if !order.skills.is_subset(&supply.driver.skills) {
         return Err(Exclusion::Skill);
     }
-    let Anchor { position, at: set_out } = supply.from;
-    let to_pickup = travel.travel(position, order.pickup.position, driver.vehicle, set_out);
-    let reach_at = set_out + to_pickup.duration + service.before_pickup;
-    let pickup_at = reach_at.max(demand.ready_at);
-    if supply.until.is_some_and(|until| pickup_at > until) {
-        return Err(Exclusion::ShiftEnds);
-    }
-    Ok(Reach { leg: to_pickup, there_at: reach_at, pickup_at })
+    Ok(())
 }
 
-impl Reach {
-    /// What would come of it.
-    pub(crate) fn complete<'a>(
-        self,
-        demand: &Demand<'a>,
-        supply: &'a Supply<'a>,
-        now: Timestamp,
-        service: &ServiceTimes,
-        travel: &dyn TravelTime,
-    ) -> Candidate<'a> {
-        let Self { leg: to_pickup, there_at: reach_at, pickup_at } = self;
-        let &Demand { order, ready_at, .. } = demand;
-        let leave_at = pickup_at + service.after_pickup;
-        let (pickup, dropoff) = (order.pickup.position, order.dropoff.position);
-        let to_dropoff = travel.travel(pickup, dropoff, supply.driver.vehicle, leave_at);
-        let deliver_at = leave_at + to_dropoff.duration + service.before_dropoff;
-        Candidate { order, supply, now, ready_at, to_pickup, reach_at, pickup_at, to_dropoff, deliver_at }
+/// What it takes to judge candidates.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) service: &'a ServiceTimes,
+    pub(crate) travel: &'a dyn TravelTime,
+}
+
+impl Terms<'_> {
+    /// Lets `judge` see what comes of the driver fetching this one order after all it has to do; `None` where its shift
+    /// ends before. The times are those of [`plan::course`], with the straight way as it was when the order is ready.
+    pub(crate) fn alone<T>(
+        &self,
+        task: &Task<'_>,
+        supply: &Supply<'_>,
+        judge: impl FnOnce(&Candidate<'_>) -> T,
+    ) -> Option<T> {
+        let Self { now, service, travel } = *self;
+        let (from, pickup) = (supply.from, task.order.pickup.position);
+        let to_pickup = travel.travel(from.position, pickup, supply.driver.vehicle, from.at);
+        let there = supply.there_since.filter(|_| from.position == pickup);
+        let arrive_at = there.unwrap_or((from.at + to_pickup.duration).max(now));
+        let reach_at = (arrive_at + service.before_pickup).max(now);
+        let pickup_at = reach_at.max(task.ready_at);
+        if supply.until.is_some_and(|until| pickup_at > until) {
+            return None;
+        }
+        let (soonest_at, direct) = (task.soonest_at(service), task.direct(supply.driver.vehicle));
+        let deliver_at = pickup_at + service.after_pickup + direct.duration + service.before_dropoff;
+        let &Task { order, ready_at, .. } = task;
+        let delivery = Delivery { order, ready_at, pickup_at, deliver_at, soonest_at, direct };
+        Some(judge(&Candidate {
+            supply,
+            now,
+            to_pickup,
+            reach_at,
+            driver_waiting: pickup_at - reach_at,
+            done_at: deliver_at + service.after_dropoff,
+            deliveries: &[delivery],
+        }))
+    }
+
+    /// Lets `judge` see what comes of the driver making these stops; `None` where its shift ends before the last pickup
+    /// or where they are too much for it.
+    pub(crate) fn route<T>(
+        &self,
+        calls: &[Call<'_>],
+        set_out: &SetOut,
+        supply: &Supply<'_>,
+        judge: impl FnOnce(&Candidate<'_>) -> T,
+    ) -> Option<T> {
+        if plan::peak_units(calls) > supply.capacity {
+            return None;
+        }
+        let course = plan::course(calls, set_out, self.now, self.service, self.travel);
+        let Course { first_leg, reach_at, last_pickup_at, waiting, done_at, deliveries } = &course;
+        if supply.until.is_some_and(|until| *last_pickup_at > until) {
+            return None;
+        }
+        Some(judge(&Candidate {
+            supply,
+            now: self.now,
+            to_pickup: *first_leg,
+            reach_at: *reach_at,
+            driver_waiting: *waiting,
+            done_at: *done_at,
+            deliveries,
+        }))
     }
 }
 

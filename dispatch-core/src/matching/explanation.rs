@@ -1,6 +1,6 @@
 //! Why a driver was chosen, and why others were not: recorded with the decision, at most 1 KiB.
 
-use crate::model::{DriverId, Label};
+use crate::model::{DriverId, Label, OrderId};
 use crate::units::Meters;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -27,6 +27,8 @@ pub struct Decision {
     pub best: Vec<Considered>,
     /// How many drivers on shift that the search came across were no candidates, by the first test they failed.
     pub excluded: BTreeMap<Exclusion, u32>,
+    /// The orders it was bundled with.
+    pub with: Vec<OrderId>,
 }
 
 /// One driver of a decision.

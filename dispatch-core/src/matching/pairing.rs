@@ -23,6 +23,10 @@ pub struct Pairing {
 pub struct Pairs {
     /// For each row the index of its chosen edge among the row's edges, if it was matched.
     pub chosen: Vec<Option<usize>>,
+    /// What all rows together cost, unmatched ones included.
+    pub total: i64,
+    /// For each row what the total would fall by, at most, if the row were gone: its dual value. Exact where optimal.
+    pub burdens: Vec<i64>,
     /// How many edges were relaxed.
     pub work: u64,
     /// Whether the budget sufficed, so that the total cost is the least possible.
@@ -73,7 +77,7 @@ impl Pairing {
             }
         }
         solver.pair_greedily(&left);
-        Pairs { chosen: solver.chosen, work: solver.work, optimal: left.is_empty() }
+        solver.finish(left.is_empty())
     }
 }
 
@@ -208,6 +212,21 @@ impl<'a> Solver<'a> {
             self.distance[column as usize] = i64::MAX;
         }
         finished
+    }
+
+    fn finish(self, optimal: bool) -> Pairs {
+        let problem = self.problem;
+        let cost = |(row, chosen): (usize, &Option<usize>)| match chosen {
+            Some(edge) => problem.row(row)[*edge].1,
+            None => problem.unmatched[row],
+        };
+        let total = self.chosen.iter().enumerate().map(cost).sum();
+        let burden = |row: usize| {
+            let reduced = problem.row(row).iter().map(|&(column, cost)| cost - self.price[column as usize]);
+            reduced.fold(problem.unmatched[row], i64::min)
+        };
+        let burdens = (0..problem.rows()).map(burden).collect();
+        Pairs { total, burdens, chosen: self.chosen, work: self.work, optimal }
     }
 
     /// What the row pays for the column it has, reduced by the column's price.
@@ -366,14 +385,11 @@ mod tests {
         for row in open {
             assert!(solver.augment(row));
         }
-        let primal: i64 = total(&pairing, &Pairs { chosen: solver.chosen.clone(), work: 0, optimal: true });
-        let row_dual = |row: usize| {
-            let edges = pairing.row(row).iter().map(|&(column, cost)| cost - solver.price[column as usize]);
-            edges.min().unwrap().min(pairing.unmatched[row])
-        };
-        let dual: i64 = (0..n).map(row_dual).sum::<i64>() + solver.price.iter().sum::<i64>();
-        assert_eq!(primal, dual);
-        assert!(solver.price.iter().all(|price| *price <= 0));
+        let prices = solver.price.clone();
+        let pairs = solver.finish(true);
+        assert_eq!(pairs.total, total(&pairing, &pairs));
+        assert_eq!(pairs.total, pairs.burdens.iter().sum::<i64>() + prices.iter().sum::<i64>());
+        assert!(prices.iter().all(|price| *price <= 0));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Its weight stands in the configuration under its name. Called for every candidate of every window; must answer the
 /// same question the same way each time, or a recorded day does not replay.
 pub trait ScoreTerm: Debug + Send + Sync {
-    /// Its name in the configuration: at most 128 bytes, none of the built-in ones.
+    /// Its name in the configuration: at most 128 characters, none of the built-in ones.
     fn name(&self) -> &str;
 
     /// Its value for this candidate, in any unit. What is not a number counts as the worst there is.
@@ -24,15 +24,15 @@ type Value = fn(&Candidate<'_>) -> f64;
 /// The built-in terms.
 const BUILT_IN: &[(&str, Value)] = &[
     ("constant", |_| 1.0),
-    ("food_waiting_min", |c| c.food_waiting().as_mins_f64()),
-    ("food_waiting_min_squared", |c| {
-        let minutes = c.food_waiting().as_mins_f64();
-        minutes * minutes
-    }),
-    ("driver_waiting_min", |c| c.driver_waiting().as_mins_f64()),
+    ("delay_min", |c| c.deliveries.iter().map(|d| d.delay().as_mins_f64()).sum()),
+    ("delay_min_squared", |c| c.deliveries.iter().map(|d| square(d.delay().as_mins_f64())).sum()),
+    ("food_waiting_min", |c| c.deliveries.iter().map(|d| d.food_waiting().as_mins_f64()).sum()),
+    ("food_waiting_min_squared", |c| c.deliveries.iter().map(|d| square(d.food_waiting().as_mins_f64())).sum()),
+    ("driver_waiting_min", |c| c.driver_waiting.as_mins_f64()),
+    ("shift_min", |c| c.shift_time().as_mins_f64()),
     ("to_pickup_min", |c| c.to_pickup.duration.as_mins_f64()),
     ("until_free_min", |c| c.until_free().as_mins_f64()),
-    ("late_min", |c| c.lateness().as_mins_f64()),
+    ("late_min", |c| c.deliveries.iter().map(|d| d.lateness().as_mins_f64()).sum()),
     ("distance_km", |c| c.to_pickup.distance.as_km()),
     ("closeness", |c| (1.0 - c.to_pickup.distance.as_km() / 5.0).max(0.0)),
     ("rating", |c| c.supply.rating.stars() / 5.0),
@@ -40,11 +40,25 @@ const BUILT_IN: &[(&str, Value)] = &[
     ("load", |c| f64::from(c.supply.load)),
     ("spare_load", |c| (1.0 - f64::from(c.supply.load) / 3.0).max(0.0)),
     ("needs_work", |c| f64::from(u8::from(c.supply.idle_for.is_some_and(|idle| idle >= NEEDS_WORK_AFTER)))),
+    ("above_floor", |c| {
+        let with_this = f64::from(c.supply.fetched) + c.deliveries.len() as f64;
+        (with_this - c.supply.floor).clamp(0.0, 1.0)
+    }),
     ("route_efficiency", |c| {
-        let ridden = c.to_pickup.distance.get() + c.to_dropoff.distance.get();
-        if ridden > 0.0 { c.to_dropoff.distance.get() / ridden } else { 1.0 }
+        let carried: f64 = c.deliveries.iter().map(|d| d.direct.distance.get()).sum();
+        let ridden = c.to_pickup.distance.get() + carried;
+        if ridden > 0.0 { carried / ridden } else { 1.0 }
     }),
 ];
+
+/// To the nearest whole number, halves away from zero; without a call.
+fn round(value: f64) -> i64 {
+    (value + 0.5_f64.copysign(value)) as i64
+}
+
+fn square(value: f64) -> f64 {
+    value * value
+}
 
 /// A driver without an order for this long needs work.
 const NEEDS_WORK_AFTER: Millis = Millis::from_mins(15);
@@ -54,15 +68,18 @@ const NEEDS_WORK_AFTER: Millis = Millis::from_mins(15);
 /// | term | value |
 /// | --- | --- |
 /// | `constant` | 1 |
-/// | `food_waiting_min`, `food_waiting_min_squared` | minutes from ready to picked up, and their square |
-/// | `driver_waiting_min` | minutes the driver waits at the pickup |
+/// | `delay_min`, `delay_min_squared` | minutes the customer has it later than at best, and their square, summed over the orders |
+/// | `food_waiting_min`, `food_waiting_min_squared` | minutes from ready to picked up, and their square, summed over the orders |
+/// | `driver_waiting_min` | minutes the driver waits at pickups |
+/// | `shift_min` | minutes of its shift that the driver spends on it |
 /// | `to_pickup_min` | minutes of travel to the pickup |
 /// | `until_free_min` | minutes until the driver can set out |
-/// | `late_min` | minutes behind the promise |
+/// | `late_min` | minutes behind the promise, summed over the orders |
 /// | `distance_km`, `closeness` | kilometres to the pickup; 1 there falling to 0 at 5 km |
 /// | `rating`, `acceptance` | shares of 1 |
 /// | `load`, `spare_load` | orders in hand; 1 with none falling to 0 with three |
 /// | `needs_work` | 1 after 15 minutes without an order |
+/// | `above_floor` | 1 for a driver who would have an order more than its floor, falling to 0 below it |
 /// | `route_efficiency` | share of the way on which the order is on board |
 pub fn built_in_score_terms() -> impl Iterator<Item = &'static str> {
     BUILT_IN.iter().map(|&(name, _)| name)
@@ -86,6 +103,22 @@ enum Term {
 pub(crate) struct Scored {
     pub(crate) total_milli: i64,
     pub(crate) contributions_milli: Vec<i64>,
+}
+
+impl Scored {
+    /// The score of a candidate that nothing can be said about.
+    pub(crate) fn nothing(terms: usize) -> Self {
+        Self { total_milli: 0, contributions_milli: vec![0; terms] }
+    }
+
+    /// How much more this is than `other`, term by term.
+    pub(crate) fn less(self, other: &Self) -> Self {
+        let parts = self.contributions_milli.iter().zip(&other.contributions_milli);
+        Self {
+            total_milli: self.total_milli - other.total_milli,
+            contributions_milli: parts.map(|(with, without)| with - without).collect(),
+        }
+    }
 }
 
 /// No term contributes more than this, so that sums stay exact.
@@ -145,7 +178,7 @@ impl Score {
                 Term::Custom(term) => term.value(candidate),
             };
             let milli = weight * value * 1_000.0;
-            if milli.is_nan() { -MOST_MILLI as i64 } else { milli.clamp(-MOST_MILLI, MOST_MILLI).round() as i64 }
+            if milli.is_nan() { -MOST_MILLI as i64 } else { round(milli.clamp(-MOST_MILLI, MOST_MILLI)) }
         })
     }
 }
@@ -156,11 +189,11 @@ mod tests {
     use crate::config::{EngineConfig, ScorePreset};
     use crate::eta::StraightLine;
     use crate::geo::Position;
-    use crate::matching::candidates::{Demand, Supply, reach};
+    use crate::matching::candidates::{Supply, Terms};
     use crate::model::{DriverId, DriverSpec, OrderId, OrderSpec, Rating};
     use crate::route::Anchor;
+    use crate::route::plan::Task;
     use crate::units::Timestamp;
-    use std::collections::BTreeSet;
 
     /// A car 2 km away with one order in hand, rating 4 and acceptance 0.5; the food is ready in 10 minutes.
     fn with_candidate<T>(check: impl FnOnce(&Candidate<'_>) -> T) -> T {
@@ -177,13 +210,17 @@ mod tests {
             idle_for: None,
             from: Anchor { position: at(here), at: now },
             until: None,
+            fetched: 1,
+            floor: 0.0,
+            there_since: None,
+            start: Anchor { position: at(here), at: now },
+            stops: Vec::new(),
+            capacity: 1,
         };
         let order = OrderSpec::new(OrderId::new("o").unwrap(), at(pickup), at(dropoff));
-        let demand = Demand { order: &order, ready_at: now + Millis::from_mins(10), asked: &BTreeSet::new() };
-        let service = EngineConfig::default().service;
-        let travel = StraightLine::default();
-        let reach = reach(&demand, &supply, &service, &travel).unwrap();
-        check(&reach.complete(&demand, &supply, now, &service, &travel))
+        let (service, travel) = (EngineConfig::default().service, StraightLine::default());
+        let task = Task::new(&order, now + Millis::from_mins(10), None, &travel);
+        Terms { now, service: &service, travel: &travel }.alone(&task, &supply, check).unwrap()
     }
 
     fn score(preset: ScorePreset) -> f64 {

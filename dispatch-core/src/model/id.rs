@@ -120,25 +120,25 @@ impl fmt::Display for OfferId {
     }
 }
 
-/// Text of at most `MAX` bytes.
+/// Text of at most `MAX` characters (Unicode code points, up to four bytes each).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Text<const MAX: usize>(Arc<str>);
 
-/// A name people read: at most 128 bytes.
+/// A name people read: at most 128 characters.
 pub type Label = Text<128>;
 
-/// Why something was done, in somebody's words: at most 256 bytes.
+/// Why something was done, in somebody's words: at most 256 characters.
 pub type Reason = Text<256>;
 
-/// What an order's source wants shown beside it; opaque to the engine, at most 4 KiB.
+/// What an order's source wants shown beside it; opaque to the engine, at most 4,096 characters.
 pub type DisplayData = Text<4096>;
 
 /// Text over its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("text has at most {max} bytes here, not {len}")]
+#[error("text has at most {max} characters here, not {len}")]
 pub struct TextError {
-    /// The most bytes allowed.
+    /// The most characters allowed.
     pub max: usize,
     /// How many there are.
     pub len: usize,
@@ -148,7 +148,8 @@ impl<const MAX: usize> Text<MAX> {
     /// Checks and takes a text.
     pub fn new(text: impl AsRef<str>) -> Result<Self, TextError> {
         let text = text.as_ref();
-        if text.len() > MAX { Err(TextError { max: MAX, len: text.len() }) } else { Ok(Self(text.into())) }
+        let len = text.chars().count();
+        if len > MAX { Err(TextError { max: MAX, len }) } else { Ok(Self(text.into())) }
     }
 
     /// The text.
@@ -193,6 +194,7 @@ mod tests {
     #[test]
     fn text_has_a_limit() {
         assert!(Label::new("x".repeat(128)).is_ok());
+        assert!(Label::new("\u{1f355}".repeat(128)).is_ok(), "characters count, not bytes");
         assert_eq!(Label::new("x".repeat(129)).unwrap_err(), TextError { max: 128, len: 129 });
     }
 }

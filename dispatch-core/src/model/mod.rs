@@ -83,6 +83,11 @@ pub enum Vehicle {
     Van,
 }
 
+impl Vehicle {
+    /// Every kind, each at its own number.
+    pub const ALL: [Self; 4] = [Self::Bicycle, Self::Motorcycle, Self::Car, Self::Van];
+}
+
 /// How much a driver carries or an order weighs, in units the market chooses; at least one.
 pub type Units = NonZeroU16;
 
@@ -171,6 +176,18 @@ impl DriverSpec {
     }
 }
 
+/// A shift that is on the roster but has not begun. It counts when orders are planned ahead, and begins by command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedShift {
+    /// When it begins.
+    pub from: Timestamp,
+    /// When it ends.
+    pub until: Timestamp,
+    /// Where the driver will be when it begins.
+    pub start: Position,
+}
+
 /// One end of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -187,6 +204,12 @@ impl Place {
     /// A place of which only the position is known.
     pub const fn at(position: Position) -> Self {
         Self { position, id: None, label: None }
+    }
+
+    /// Whether a driver at the one is at the other: the same position, and not two places of different names.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let differ = matches!((&self.id, &other.id), (Some(a), Some(b)) if a != b);
+        self.position == other.position && !differ
     }
 }
 

@@ -2,12 +2,12 @@
 
 use super::extract::{Json, JsonOrNothing, PathId, Query, read};
 use super::problem::Problem;
-use super::{json, ok, page_size};
+use super::{USUAL_PAGE, json, ok, page_size};
 use crate::State;
 use crate::auth::Caller;
 use crate::runner::{Error, FixResult, Page, World};
 use crate::wire::{
-    self, DriverPosition, DriverReply, DriversQuery, DriversReply, NearDriver, NearestQuery, NearestReply,
+    self, Code, DriverPosition, DriverReply, DriversQuery, DriversReply, NearDriver, NearestQuery, NearestReply,
     PositionItem, PositionOutcome, PositionReply, PositionsReply, RateDriver, RegisterDriver, ReportPosition,
     ReportPositions, StartShift,
 };
@@ -49,17 +49,18 @@ pub(super) async fn list(
     caller: Caller,
     Query(query): Query<DriversQuery>,
 ) -> Result<Response, Problem> {
-    let limit = page_size(query.limit, state.config().limits.page)?;
+    let limit = page_size(query.limit, USUAL_PAGE, state.config().limits.page)?;
     let after = query.cursor.map(|cursor| (cursor.market, cursor.id));
     let filter = move |driver: &Driver| query.shift.is_none_or(|shift| shift == driver.shift.into());
     let page = Page { market: query.market, after, limit, filter };
-    let list = move |world: &mut World| {
-        let (drivers, next_cursor) = world.drivers(&caller, &page)?;
+    let look = move |world: &World, page: &Page<_>| {
+        let (drivers, rest) = world.drivers(&caller, page)?;
         let view =
             |(market, driver): (_, &Driver)| DriverReply::new(market, driver, world.fleet().last_fix(&driver.spec.id));
-        Ok(DriversReply { drivers: drivers.into_iter().map(view).collect(), next_cursor })
+        Ok((drivers.into_iter().map(view).collect(), rest))
     };
-    Ok(ok(&state.ask(list).await?))
+    let (drivers, next_cursor) = super::list(&state, page, look).await?;
+    Ok(ok(&DriversReply { drivers, next_cursor }))
 }
 
 async fn command(state: State, caller: Caller, id: DriverId, action: Action) -> Result<Response, Problem> {
@@ -123,16 +124,16 @@ pub(super) async fn report(
     Json(body): Json<ReportPosition>,
 ) -> Result<Response, Problem> {
     let (position, at) = body.into_core();
-    let outcome: PositionOutcome = state.handle().report(&id, position, at)?.into();
+    let outcome: PositionOutcome = state.handle().fleet().report(&id, position, at)?.into();
     match outcome {
         PositionOutcome::TooOld => {
-            Err(Problem::position("too_old", "at", "the position is older than the server takes"))
+            Err(Problem::position(Code::TooOld, "at", "the position is older than the server takes"))
         }
         PositionOutcome::FromFuture => {
-            Err(Problem::position("from_future", "at", "the position is too far ahead of the server's time"))
+            Err(Problem::position(Code::FromFuture, "at", "the position is too far ahead of the server's time"))
         }
         PositionOutcome::TooFast => {
-            Err(Problem::position("too_fast", "lat", "the driver cannot have come here since its last position"))
+            Err(Problem::position(Code::TooFast, "lat", "the driver cannot have come here since its last position"))
         }
         PositionOutcome::RateLimited => Err(Problem::rate_limited()),
         outcome => Ok(ok(&PositionReply { outcome })),
@@ -152,12 +153,13 @@ pub(super) async fn report_batch(
         return Err(Problem::invalid("positions", detail));
     }
     let results = body.positions.into_iter().map(|item| {
-        let (driver, position, at) = match DriverPosition::read(item) {
+        let (driver, position, at) = match DriverPosition::read(&item) {
             Ok(item) => item,
             Err(detail) => return PositionItem { outcome: PositionOutcome::Invalid, detail: Some(detail) },
         };
         let covered = caller.grant.covers_driver(&driver);
-        let reported = if covered { state.handle().report(&driver, position, at) } else { Err(unknown(driver)) };
+        let reported =
+            if covered { state.handle().fleet().report(&driver, position, at) } else { Err(unknown(driver)) };
         PositionItem {
             outcome: reported.map_or(PositionOutcome::UnknownDriver, |result: FixResult| result.into()),
             detail: None,
@@ -173,11 +175,14 @@ fn unknown(driver: DriverId) -> Error {
 /// How far drivers are searched where a request does not say.
 const DEFAULT_RADIUS: Meters = Meters::from_km(5);
 
+/// How many are found where a request does not say.
+const USUAL_NEAREST: usize = 20;
+
 pub(super) async fn nearest(
     Extract(state): Extract<State>,
     Query(query): Query<NearestQuery>,
 ) -> Result<Response, Problem> {
-    let limit = page_size(query.limit.or(Some(20)), state.config().limits.page)?;
+    let limit = page_size(query.limit, USUAL_NEAREST, state.config().limits.page)?;
     let at = query.position();
     let radius = query.radius_m.map_or(DEFAULT_RADIUS, |radius| radius.0);
     // The runner only says which market it is; the search is not its work.
@@ -185,12 +190,12 @@ pub(super) async fn nearest(
     let find = move |world: &mut World| {
         let market = match &market {
             Some(market) => world.market(market)?,
-            None => world.market_at(at)?,
+            None => world.market_at(at).ok_or(Error::NoMarketThere)?,
         };
         Ok((market.sightings().clone(), world.searchable_since(market)))
     };
     let (sightings, since) = state.ask(find).await?;
-    let near = state.handle().nearest(&sightings, at, radius, limit, since);
+    let near = state.handle().fleet().nearest(&sightings, at, radius, limit, since);
     let drivers = near.into_iter().map(|(id, distance)| NearDriver { id, distance_m: distance.get() });
     Ok(ok(&NearestReply { drivers: drivers.collect() }))
 }

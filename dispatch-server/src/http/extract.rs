@@ -1,5 +1,6 @@
 //! What handlers take from a request; whatever is wrong with it is a problem that names the field.
 
+use super::etag::Tags;
 use super::problem::Problem;
 use crate::State;
 use crate::auth::Caller;
@@ -23,13 +24,17 @@ impl FromRequestParts<State> for Caller {
 /// The `{id}` of the path.
 pub(crate) struct PathId<T>(pub(crate) T);
 
+/// The parameter of a route. It is the last one: those of a prefix, whatever their names, come before.
+pub(crate) fn path_id(params: &RawPathParams) -> &str {
+    params.iter().last().map_or("", |(_, id)| id)
+}
+
 impl<T: FromStr<Err: Display>> FromRequestParts<State> for PathId<T> {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
         let params = RawPathParams::from_request_parts(parts, state).await;
         let params = params.map_err(|error| Problem::invalid("id", error.to_string()))?;
-        let id = params.iter().find(|(name, _)| *name == "id").map_or("", |(_, id)| id);
-        id.parse().map(Self).map_err(|error: T::Err| Problem::invalid("id", error.to_string()))
+        path_id(&params).parse().map(Self).map_err(|error: T::Err| Problem::invalid("id", error.to_string()))
     }
 }
 
@@ -105,15 +110,12 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// The version of an order that a change expects: the `If-Match` of the request.
-pub(crate) struct IfMatch(Option<String>);
+pub(crate) struct IfMatch(Option<Tags>);
 
 impl FromRequestParts<State> for IfMatch {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Problem> {
-        let lines = parts.headers.get_all(header::IF_MATCH).iter();
-        let lines: Result<Vec<&str>, _> = lines.map(axum::http::HeaderValue::to_str).collect();
-        let lines = lines.map_err(|_| Problem::invalid("If-Match", "must be ETags"))?;
-        Ok(Self((!lines.is_empty()).then(|| lines.join(","))))
+        Tags::of(&parts.headers, &header::IF_MATCH).map(Self)
     }
 }
 
@@ -122,12 +124,24 @@ impl IfMatch {
     pub(crate) fn check(&self, order: &OrderReply) -> Result<(), Error> {
         let Some(expected) = &self.0 else { return Ok(()) };
         let version = wire::version(order);
-        let matches = |tag: &str| tag == "*" || tag == etag(&version);
-        if expected.split(',').map(str::trim).any(matches) { Ok(()) } else { Err(Error::Changed { version }) }
+        if expected.name(&version, false) { Ok(()) } else { Err(Error::Changed { version }) }
     }
 }
 
-/// A version as an `ETag`.
-pub(crate) fn etag(version: &str) -> String {
-    format!("\"{version}\"")
+/// The version of an order that a reader knows: the `If-None-Match` of the request.
+pub(crate) struct IfNoneMatch(Option<Tags>);
+
+impl FromRequestParts<State> for IfNoneMatch {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Problem> {
+        Tags::of(&parts.headers, &header::IF_NONE_MATCH).map(Self)
+    }
+}
+
+impl IfNoneMatch {
+    /// Whether an order is still at that version.
+    pub(crate) fn knows(&self, order: &OrderReply) -> bool {
+        // Caches may have weakened the tag.
+        self.0.as_ref().is_some_and(|known| known.name(&wire::version(order), true))
+    }
 }

@@ -2,6 +2,7 @@
 
 mod docs;
 mod drivers;
+mod etag;
 mod extract;
 mod markets;
 mod offers;
@@ -14,18 +15,19 @@ pub use openapi::openapi_json;
 
 use crate::State;
 use crate::auth::{Caller, Grant};
-use crate::runner::{Error, World};
-use crate::wire::{self, Answer};
+use crate::runner::{Error, Page, Spot, World};
+use crate::wire::{self, Answer, Cursor};
 use axum::RequestPartsExt;
 use axum::Router;
 use axum::extract::{ConnectInfo, OriginalUri, RawPathParams, Request, State as Extract};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use dispatch_core::DriverId;
 use problem::Problem;
 use routes::{Access, ROUTES, Route};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// All routes of the server, ready to be nested into another application or served as they are.
 ///
@@ -57,8 +59,10 @@ async fn guard(
     let Access::Roles(roles, own) = route.access else { return Ok(next.run(request).await) };
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
     let keys = &state.config().keys;
-    if keys.0.is_empty() && address.is_some_and(|address| !address.to_canonical().is_loopback()) {
-        return Err(Problem::remote_without_keys());
+    if keys.0.is_empty()
+        && let Some(address) = address
+    {
+        check_local(address, request.headers())?;
     }
     let (grant, name) = keys.identify(bearer(request.headers())).ok_or_else(Problem::unauthenticated)?;
     if !roles.contains(&grant.role()) {
@@ -73,11 +77,29 @@ async fn guard(
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
+/// Without keys only this machine is answered, and of its browsers only pages that come from here: neither pages from
+/// elsewhere that post here, nor those whose name was made to lead here.
+fn check_local(address: IpAddr, headers: &HeaderMap) -> Result<(), Problem> {
+    if !address.to_canonical().is_loopback() {
+        return Err(Problem::remote_without_keys());
+    }
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let host = text(header::HOST);
+    let ours = host.is_none_or(names_this_machine);
+    let same =
+        text(header::ORIGIN).is_none_or(|origin| origin.split_once("://").is_some_and(|(_, from)| Some(from) == host));
+    if ours && same { Ok(()) } else { Err(Problem::foreign_page()) }
+}
+
+fn names_this_machine(host: &str) -> bool {
+    let host = host.parse::<Authority>().map(|authority| authority.host().to_ascii_lowercase()).unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
 /// A foreign driver looks like an absent one. An id that is none is the handler's to refuse.
 fn check_own_driver(grant: &Grant, params: Option<&RawPathParams>) -> Result<(), Problem> {
-    let id = params.and_then(|params| params.iter().find(|(name, _)| *name == "id"));
-    let id = id.and_then(|(_, id)| DriverId::new(id).ok());
-    match id {
+    match params.and_then(|params| DriverId::new(extract::path_id(params)).ok()) {
         Some(id) if !grant.covers_driver(&id) => Err(Problem::unknown_driver(&id)),
         _ => Ok(()),
     }
@@ -109,10 +131,38 @@ fn ok(value: &impl Answer) -> Response {
     json(StatusCode::OK, wire::body(value))
 }
 
-/// How many entries a page has: what was asked for, at most and by default the server's limit (100 by default).
-fn page_size(asked: Option<u32>, most: usize) -> Result<usize, Problem> {
+/// One page of a list, and where the next begins. The runner is asked for one part after the other until the page is full: a
+/// cursor names an entry that was shown, never one that only was looked at.
+async fn list<S: Send + 'static, T: Send + 'static>(
+    state: &State,
+    mut page: Page<S>,
+    look: impl Fn(&World, &Page<S>) -> Result<(Vec<T>, Option<Spot>), Error> + Clone + Send + 'static,
+) -> Result<(Vec<T>, Option<Cursor>), Problem> {
+    let (limit, mut shown) = (page.limit, Vec::new());
+    loop {
+        let look = look.clone();
+        let (part, rest);
+        (page, part, rest) = state
+            .ask(move |world| {
+                let (part, rest) = look(world, &page)?;
+                Ok((page, part, rest))
+            })
+            .await?;
+        shown.extend(part);
+        if rest.is_none() || shown.len() >= limit {
+            return Ok((shown, rest.map(|(market, id)| Cursor { market, id })));
+        }
+        page = Page { after: rest, limit: limit - shown.len(), ..page };
+    }
+}
+
+/// How many entries a page has where a request does not say.
+const USUAL_PAGE: usize = 100;
+
+/// How many entries a page has: what was asked for, or as many as usual.
+fn page_size(asked: Option<u32>, usual: usize, most: usize) -> Result<usize, Problem> {
     match asked {
-        None => Ok(most.min(100)),
+        None => Ok(usual.min(most)),
         Some(asked) if asked >= 1 && asked as usize <= most => Ok(asked as usize),
         Some(asked) => Err(Problem::invalid("limit", format!("must be 1 to {most}, not {asked}"))),
     }

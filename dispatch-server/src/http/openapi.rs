@@ -1,33 +1,80 @@
 //! The contract: `OpenAPI` 3.1, made from the table of routes.
 
+use super::etag;
 use super::problem::Kind;
-use super::routes::{Access, Body, Own, Param, ROUTES, Reply, Route, Shape, shape};
+use super::routes::{Access, Body, Lead, Own, Param, ROUTES, Reply, Route, Shape, shape};
+use crate::config::{Limits, ServerConfig};
 use crate::wire;
 use axum::http::StatusCode;
 use std::collections::BTreeSet;
-use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::header::{Header, HeaderBuilder};
+use utoipa::openapi::link::LinkBuilder;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathsBuilder};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::Schema;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::server::Server;
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, Type,
 };
 
 const PROBLEM: Shape = shape::<wire::ProblemBody>();
 const ORDER: Shape = shape::<wire::OrderReply>();
+const BATCH: Shape = shape::<wire::ReportPositions>();
 
-/// The contract as JSON.
+const ABOUT: &str = "Decides which driver fetches which order, when, and in which stop sequence.
+
+Whatever goes wrong is answered as `application/problem+json` with a `code`, unless it is no request yet: what is not HTTP (400) \
+and what has too long a path and query (414) or too long headers (431) is answered without a body. A path that does not know \
+the method is answered 405, with those it knows in `Allow`.
+
+A field that may be `null` may as well be left out of a request. Requests with fields that are not described are refused; \
+answers may get further fields.";
+
+/// The contract of a server with the default limits and with API keys, as JSON. A running server serves its own at
+/// `/openapi.json`.
 pub fn openapi_json() -> String {
-    contract().to_json().expect("a contract has text keys and finite numbers")
+    let edition = Edition { needs_key: true, ..Edition::of(&ServerConfig::default()) };
+    edition.json("")
 }
 
-fn contract() -> OpenApi {
+/// What the contract of a server owes to its configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Edition {
+    /// Whether requests need an API key.
+    needs_key: bool,
+    /// Most entries of one page of a list.
+    pub(crate) page: u32,
+    /// Most positions in one batch.
+    batch_fixes: usize,
+}
+
+impl Edition {
+    pub(crate) fn of(config: &ServerConfig) -> Self {
+        let Limits { page, batch_fixes, .. } = config.limits;
+        // The configuration allows no larger page than 10,000 entries.
+        Self { needs_key: !config.keys.0.is_empty(), page: u32::try_from(page).unwrap_or(u32::MAX), batch_fixes }
+    }
+
+    /// The contract as JSON, of a server below this path.
+    pub(crate) fn json(&self, prefix: &str) -> String {
+        let mut contract = contract(self);
+        if !prefix.is_empty() {
+            contract.servers = Some(vec![Server::new(prefix)]);
+        }
+        contract.to_json().expect("a contract has text keys and finite numbers")
+    }
+}
+
+fn contract(edition: &Edition) -> OpenApi {
     let mut schemas: Vec<(String, RefOr<Schema>)> = Vec::new();
     for shape in ROUTES.iter().flat_map(shapes).chain([
         PROBLEM,
         shape::<wire::Id>(),
+        shape::<wire::OfferText>(),
+        shape::<wire::CursorText>(),
         shape::<wire::DriverPosition>(),
         shape::<wire::ShiftName>(),
         shape::<wire::StatusName>(),
@@ -35,19 +82,24 @@ fn contract() -> OpenApi {
         schemas.push(((shape.name)().into_owned(), (shape.schema)()));
         (shape.inner)(&mut schemas);
     }
+    for (name, schema) in &mut schemas {
+        if *name == (BATCH.name)() {
+            limit_items(schema, "positions", edition.batch_fixes);
+        }
+    }
     let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API key.")).build();
     let components =
         ComponentsBuilder::new().schemas_from_iter(schemas).security_scheme("key", SecurityScheme::Http(key)).build();
     let mut paths = PathsBuilder::new().build();
     for route in ROUTES {
-        paths.add_path_operation(route.path, vec![method(route)], operation(route));
+        paths.add_path_operation(route.path, vec![method(route)], operation(route, edition));
     }
     OpenApiBuilder::new()
         .info(
             InfoBuilder::new()
                 .title("dispatch-server")
                 .version(env!("CARGO_PKG_VERSION"))
-                .description(Some("Decides which driver fetches which order, when, and in which stop sequence."))
+                .description(Some(ABOUT))
                 .build(),
         )
         .paths(paths)
@@ -67,12 +119,12 @@ fn shapes(route: &Route) -> Vec<Shape> {
     let reply = match route.reply {
         Reply::Json(shape) | Reply::Created(shape) => Some(shape),
         Reply::Order | Reply::CreatedOrder => Some(ORDER),
-        Reply::Text(_) => None,
+        Reply::Other(_) => None,
     };
     body.into_iter().chain(reply).collect()
 }
 
-fn operation(route: &Route) -> OperationBuilder {
+fn operation(route: &Route, edition: &Edition) -> OperationBuilder {
     let mut operation = OperationBuilder::new()
         .operation_id(Some(route.id))
         .tag(tag(route))
@@ -84,12 +136,12 @@ fn operation(route: &Route) -> OperationBuilder {
     for Param { name, required, about, schema } in route.query {
         let required = if *required { Required::True } else { Required::False };
         let param = ParameterBuilder::new().name(*name).parameter_in(ParameterIn::Query).required(required);
-        operation = operation.parameter(param.description(Some(*about)).schema(Some(schema())));
+        operation = operation.parameter(param.description(Some(*about)).schema(Some(schema(edition))));
     }
-    if route.is_conditional() {
-        let param =
-            ParameterBuilder::new().name("If-Match").parameter_in(ParameterIn::Header).required(Required::False);
-        operation = operation.parameter(param.description(Some("The ETag the order must have.")).schema(Some(text())));
+    if let Some((name, about)) = condition(route) {
+        let param = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Header).required(Required::False);
+        let tags = ObjectBuilder::new().schema_type(Type::String).pattern(Some(etag::TAGS_PATTERN));
+        operation = operation.parameter(param.description(Some(about)).schema(Some(tags)));
     }
     operation = match route.body {
         Body::None => operation,
@@ -100,22 +152,63 @@ fn operation(route: &Route) -> OperationBuilder {
         operation = operation.response(status.as_u16().to_string(), response);
     }
     for kind in problems(route) {
-        let content = ContentBuilder::new().schema(Some(reference(PROBLEM))).build();
-        let response =
-            ResponseBuilder::new().description(kind.meaning()).content("application/problem+json", content).build();
-        operation = operation.response(kind.status().as_u16().to_string(), response);
+        operation = operation.response(kind.status().as_u16().to_string(), problem(kind));
     }
-    if route.access != Access::Public {
+    if edition.needs_key && route.access != Access::Public {
         operation = operation.security(SecurityRequirement::new("key", Vec::<String>::new()));
     }
     operation
+}
+
+/// The header that makes a request depend on the version of an order.
+fn condition(route: &Route) -> Option<(&'static str, &'static str)> {
+    match route.reply {
+        Reply::Order if route.method == HttpMethod::Get => {
+            Some(("If-None-Match", "The ETag of the order that is known already, or several."))
+        }
+        Reply::Order => Some(("If-Match", "The ETag the order must have, one of several, or * for any.")),
+        _ => None,
+    }
+}
+
+/// An answer that says what went wrong.
+fn problem(kind: Kind) -> utoipa::openapi::Response {
+    let content = ContentBuilder::new().schema(Some(reference(PROBLEM))).build();
+    let response = ResponseBuilder::new().description(kind.meaning()).content("application/problem+json", content);
+    match kind {
+        Kind::Unauthenticated => response.header("WWW-Authenticate", header("How to send a key.", "^Bearer$")),
+        Kind::TooOften | Kind::Unavailable => {
+            response.header("Retry-After", header("After how many seconds to try again.", "^[0-9]+$"))
+        }
+        _ => response,
+    }
+    .build()
+}
+
+/// A header that an answer always has.
+fn header(about: &str, pattern: &str) -> Header {
+    let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+    let required = Extensions::from_iter([("required", true)]);
+    HeaderBuilder::new().description(Some(about)).schema(Some(text)).extensions(Some(required)).build()
+}
+
+fn version() -> Header {
+    header("The order's version.", etag::TAG_PATTERN)
+}
+
+fn limit_items(schema: &mut RefOr<Schema>, property: &str, most: usize) {
+    if let RefOr::T(Schema::Object(object)) = schema
+        && let Some(RefOr::T(Schema::Array(items))) = object.properties.get_mut(property)
+    {
+        items.max_items = Some(most);
+    }
 }
 
 /// Operations are shown in groups by what they are about.
 fn tag(route: &Route) -> &'static str {
     let about = route.path.trim_start_matches("/v1/").trim_start_matches('/').split('/').next().unwrap_or_default();
     match about {
-        "drivers" | "positions" => "drivers",
+        "drivers" | "nearest-drivers" | "positions" => "drivers",
         "orders" => "orders",
         "offers" => "offers",
         _ => "server",
@@ -138,8 +231,11 @@ fn policy(route: &Route) -> String {
 
 fn path_parameter(route: &Route) -> Option<ParameterBuilder> {
     let name = route.path.split_once('{')?.1.split('}').next()?;
-    let ids = !route.path.starts_with("/v1/offers/") && name == "id";
-    let schema = if ids { RefOr::from(Ref::from_schema_name("Id")) } else { text() };
+    let schema = match name {
+        "id" if route.path.starts_with("/v1/offers/") => Ref::from_schema_name("OfferId").into(),
+        "id" => Ref::from_schema_name("Id").into(),
+        _ => text(),
+    };
     Some(
         ParameterBuilder::new()
             .name(name)
@@ -167,28 +263,33 @@ fn successes(route: &Route) -> Vec<(StatusCode, utoipa::openapi::Response)> {
         let content = ContentBuilder::new().schema(Some(reference(shape))).build();
         ResponseBuilder::new().description("Done.").content("application/json", content)
     };
-    let order = || {
-        let tag = HeaderBuilder::new().description(Some("The order's version.")).schema(Some(text())).build();
-        json(ORDER).header("ETag", tag)
+    let order = || json(ORDER).header("ETag", version());
+    let leads = |response: ResponseBuilder| {
+        route.leads.iter().fold(response, |response, Lead { to, parameter, from }| {
+            let value = format!("$response.body#{from}");
+            response.link(*to, LinkBuilder::new().operation_id(*to).parameter(*parameter, value).build())
+        })
     };
     let both = |one: ResponseBuilder, other: ResponseBuilder| {
         vec![
-            (StatusCode::OK, one.description("It was known.").build()),
-            (StatusCode::CREATED, other.description("It is new.").build()),
+            (StatusCode::OK, leads(one.description("It was known.")).build()),
+            (StatusCode::CREATED, leads(other.description("It is new.")).build()),
         ]
     };
     match route.reply {
-        Reply::Json(shape) => vec![(StatusCode::OK, json(shape).build())],
+        Reply::Json(shape) => vec![(StatusCode::OK, leads(json(shape)).build())],
         Reply::Created(shape) => both(json(shape), json(shape)),
         Reply::CreatedOrder => both(order(), order()),
         Reply::Order if route.method == HttpMethod::Get => {
-            let same = ResponseBuilder::new().description("It is still at the version of If-None-Match.").build();
-            vec![(StatusCode::OK, order().build()), (StatusCode::NOT_MODIFIED, same)]
+            let same = ResponseBuilder::new().description("It is still at the version of If-None-Match.");
+            vec![(StatusCode::OK, order().build()), (StatusCode::NOT_MODIFIED, same.header("ETag", version()).build())]
         }
-        Reply::Order => vec![(StatusCode::OK, order().build())],
-        Reply::Text(kind) => {
-            let content = ContentBuilder::new().schema(Some(Schema::from(ObjectBuilder::new().build()))).build();
-            vec![(StatusCode::OK, ResponseBuilder::new().description("Done.").content(kind, content).build())]
+        Reply::Order => vec![(StatusCode::OK, leads(order()).build())],
+        Reply::Other(kinds) => {
+            let response = ResponseBuilder::new().description("Done.");
+            let content = || ContentBuilder::new().build();
+            let response = kinds.iter().fold(response, |response, kind| response.content(*kind, content()));
+            vec![(StatusCode::OK, response.build())]
         }
     }
 }
@@ -203,7 +304,10 @@ fn problems(route: &Route) -> BTreeSet<Kind> {
         kinds.insert(Kind::Unavailable);
     }
     if route.path.contains('{') || !route.query.is_empty() || route.id == "submitOrder" {
-        kinds.extend([Kind::Unknown, Kind::Invalid]);
+        kinds.insert(Kind::Unknown);
+    }
+    if route.path.contains("{id}") || !route.query.is_empty() {
+        kinds.insert(Kind::Invalid);
     }
     if !matches!(route.body, Body::None) {
         kinds.extend([Kind::Malformed, Kind::Slow, Kind::TooLarge, Kind::MediaType, Kind::Invalid]);

@@ -1,8 +1,9 @@
 //! Orders.
 
-use super::extract::{IfMatch, Json, PathId, Query, etag};
+use super::etag::etag;
+use super::extract::{IfMatch, IfNoneMatch, Json, PathId, Query};
 use super::problem::Problem;
-use super::{json, ok, page_size};
+use super::{USUAL_PAGE, json, ok, page_size};
 use crate::State;
 use crate::auth::{Caller, Role};
 use crate::runner::{Error, Page, World};
@@ -11,7 +12,7 @@ use crate::wire::{
     OrdersQuery, OrdersReply, Progress, ReadyTime, SubmitOrder,
 };
 use axum::extract::State as Extract;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use dispatch_core::{Action, Order, OrderId, Role as CoreRole};
 
@@ -51,28 +52,26 @@ pub(super) async fn list(
     caller: Caller,
     Query(query): Query<OrdersQuery>,
 ) -> Result<Response, Problem> {
-    let limit = page_size(query.limit, state.config().limits.page)?;
+    let limit = page_size(query.limit, USUAL_PAGE, state.config().limits.page)?;
     let after = query.cursor.map(|cursor| (cursor.market, cursor.id));
     let page = Page { market: query.market, after, limit, filter: query.status.map(Into::into) };
-    let list = move |world: &mut World| {
-        let (orders, next_cursor) = world.orders(&caller, &page)?;
-        let orders = orders.into_iter().map(|(market, order)| OrderReply::new(market, order)).collect();
-        Ok(OrdersReply { orders, next_cursor })
+    let look = move |world: &World, page: &Page<_>| {
+        let (orders, rest) = world.orders(&caller, page)?;
+        Ok((orders.into_iter().map(|(market, order)| OrderReply::new(market, order)).collect(), rest))
     };
-    Ok(ok(&state.ask(list).await?))
+    let (orders, next_cursor) = super::list(&state, page, look).await?;
+    Ok(ok(&OrdersReply { orders, next_cursor }))
 }
 
 pub(super) async fn get(
     Extract(state): Extract<State>,
     caller: Caller,
     PathId(id): PathId<OrderId>,
-    headers: HeaderMap,
+    known: IfNoneMatch,
 ) -> Result<Response, Problem> {
     let order = state.ask(move |world| view(world, &caller, &id)).await?;
-    let tag = tag(&order);
-    let known = headers.get_all(header::IF_NONE_MATCH).iter().any(|known| *known == tag);
-    if known {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+    if known.knows(&order) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag(&order))]).into_response());
     }
     Ok(versioned(StatusCode::OK, &order))
 }
@@ -153,8 +152,9 @@ pub(super) async fn cancel(
     Json(body): Json<CancelOrder>,
 ) -> Result<Response, Problem> {
     let role = body.role();
-    if role.is_some() && !matches!(caller.grant.role(), Role::Admin | Role::Dispatcher) {
-        return Err(Problem::invalid("on_behalf_of", "only an admin or a dispatcher acts for somebody else"));
+    let own = caller.grant.role();
+    if role.is_some() && !matches!(own, Role::Admin | Role::Dispatcher) {
+        return Err(Problem::not_on_behalf(own));
     }
     let action = Action::CancelOrder { order: id.clone(), reason: body.reason };
     Change { state, caller, id, expected, role }.make(|_| Ok(action)).await

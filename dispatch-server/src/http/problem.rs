@@ -2,7 +2,7 @@
 
 use crate::auth::Role;
 use crate::runner::Error;
-use crate::wire::{self, Invalid, ProblemBody};
+use crate::wire::{self, Code, Invalid, ProblemBody};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use dispatch_core::{DriverId, Refusal};
@@ -10,8 +10,7 @@ use dispatch_core::{DriverId, Refusal};
 /// A request that was not carried out; it changed nothing.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Problem {
-    code: &'static str,
-    kind: Kind,
+    code: Code,
     detail: String,
     field: Option<String>,
 }
@@ -32,6 +31,46 @@ pub(crate) enum Kind {
     Invalid,
     TooOften,
     Unavailable,
+}
+
+impl From<Code> for Kind {
+    fn from(code: Code) -> Self {
+        match code {
+            Code::MalformedJson | Code::BrokenBody => Self::Malformed,
+            Code::Unauthenticated => Self::Unauthenticated,
+            Code::Forbidden | Code::NoKeys | Code::NotLocal | Code::NotYourPlace => Self::Forbidden,
+            Code::UnknownRoute
+            | Code::UnknownMarket
+            | Code::UnknownOrder
+            | Code::UnknownDriver
+            | Code::UnknownOffer => Self::Unknown,
+            Code::MethodNotAllowed => Self::Method,
+            Code::RequestTimeout => Self::Slow,
+            Code::OrderDiffers
+            | Code::OrderState
+            | Code::DriverState
+            | Code::OfferClosed
+            | Code::NotYours
+            | Code::NotAllowed
+            | Code::Capacity
+            | Code::Skill
+            | Code::OnShiftElsewhere
+            | Code::DriverElsewhere
+            | Code::NoDriver => Self::Conflict,
+            Code::Changed => Self::Changed,
+            Code::BodyTooLarge => Self::TooLarge,
+            Code::UnsupportedMediaType => Self::MediaType,
+            Code::InvalidValue
+            | Code::OutOfRange
+            | Code::OutsideMarkets
+            | Code::WhichMarket
+            | Code::TooOld
+            | Code::FromFuture
+            | Code::TooFast => Self::Invalid,
+            Code::RateLimited => Self::TooOften,
+            Code::Busy | Code::Full | Code::Late | Code::Stopping => Self::Unavailable,
+        }
+    }
 }
 
 impl Kind {
@@ -56,7 +95,7 @@ impl Kind {
     /// What it means, for the contract.
     pub(crate) const fn meaning(self) -> &'static str {
         match self {
-            Self::Malformed => "The body is no JSON.",
+            Self::Malformed => "The body is no JSON, or did not arrive as it should.",
             Self::Unauthenticated => "The API key is missing or unknown.",
             Self::Forbidden => "The API key's role may not do this.",
             Self::Unknown => "There is no such thing, or it is not the caller's.",
@@ -74,24 +113,39 @@ impl Kind {
 }
 
 impl Problem {
-    fn new(kind: Kind, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { code, kind, detail: detail.into(), field: None }
+    fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), field: None }
     }
 
+    fn at(self, field: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..self }
+    }
+
+    /// A value that is not what the contract says.
     pub(crate) fn invalid(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { field: Some(field.into()), ..Self::new(Kind::Invalid, "invalid_value", detail) }
+        Self::new(Code::InvalidValue, detail).at(field)
     }
 
     pub(crate) fn unauthenticated() -> Self {
-        Self::new(Kind::Unauthenticated, "unauthenticated", "send a known API key as `Authorization: Bearer KEY`")
+        Self::new(Code::Unauthenticated, "send a known API key as `Authorization: Bearer KEY`")
     }
 
     pub(crate) fn forbidden(role: Role) -> Self {
-        Self::new(Kind::Forbidden, "forbidden", format!("a key of role {} may not do this", role.name()))
+        Self::new(Code::Forbidden, format!("a key of role {} may not do this", role.name()))
+    }
+
+    pub(crate) fn not_on_behalf(role: Role) -> Self {
+        Self::new(Code::Forbidden, format!("a key of role {} acts for nobody else", role.name())).at("on_behalf_of")
     }
 
     pub(crate) fn remote_without_keys() -> Self {
-        Self::new(Kind::Forbidden, "no_keys", "while the server has no API keys it answers its own machine only")
+        Self::new(Code::NoKeys, "while the server has no API keys it answers its own machine only")
+    }
+
+    pub(crate) fn foreign_page() -> Self {
+        let detail = "while the server has no API keys it answers requests to its own machine's name only (localhost), and \
+                      of pages only its own";
+        Self::new(Code::NotLocal, detail)
     }
 
     pub(crate) fn unknown_driver(driver: &DriverId) -> Self {
@@ -99,40 +153,40 @@ impl Problem {
     }
 
     pub(crate) fn unknown_route(path: &str) -> Self {
-        Self::new(Kind::Unknown, "unknown_route", format!("there is nothing at {path}"))
+        Self::new(Code::UnknownRoute, format!("there is nothing at {path}"))
     }
 
     pub(crate) fn method(method: &str) -> Self {
-        Self::new(Kind::Method, "method_not_allowed", format!("the path does not know {method}"))
+        Self::new(Code::MethodNotAllowed, format!("the path does not know {method}"))
     }
 
     pub(crate) fn slow() -> Self {
-        Self::new(Kind::Slow, "request_timeout", "the body did not arrive in time")
+        Self::new(Code::RequestTimeout, "the body did not arrive in time")
     }
 
     pub(crate) fn broken_body() -> Self {
-        Self::new(Kind::Malformed, "broken_body", "the body ended early or is not encoded as it says")
+        Self::new(Code::BrokenBody, "the body ended early or is not encoded as it says")
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {
-        Self::new(Kind::TooLarge, "body_too_large", format!("the body has more than {limit} bytes"))
+        Self::new(Code::BodyTooLarge, format!("the body has more than {limit} bytes"))
     }
 
     pub(crate) fn media_type() -> Self {
-        Self::new(Kind::MediaType, "unsupported_media_type", "the body must be sent as application/json")
+        Self::new(Code::UnsupportedMediaType, "the body must be sent as application/json")
     }
 
     pub(crate) fn late() -> Self {
-        Self::new(Kind::Unavailable, "late", "the server did not answer in time; what was asked may still happen")
+        Self::new(Code::Late, "the server did not answer in time; what was asked may still happen")
     }
 
     /// A single position that was not taken.
-    pub(crate) fn position(code: &'static str, field: &str, detail: &str) -> Self {
-        Self { field: Some(field.into()), ..Self::new(Kind::Invalid, code, detail) }
+    pub(crate) fn position(code: Code, field: &str, detail: &str) -> Self {
+        Self::new(code, detail).at(field)
     }
 
     pub(crate) fn rate_limited() -> Self {
-        Self::new(Kind::TooOften, "rate_limited", "a driver reports at most once a second, five times at once")
+        Self::new(Code::RateLimited, "a driver reports at most once a second, five times at once")
     }
 }
 
@@ -140,7 +194,7 @@ impl From<Invalid> for Problem {
     fn from(Invalid { field, problem }: Invalid) -> Self {
         match field {
             Some(field) => Self::invalid(field, problem),
-            None => Self::new(Kind::Malformed, "malformed_json", problem),
+            None => Self::new(Code::MalformedJson, problem),
         }
     }
 }
@@ -148,52 +202,56 @@ impl From<Invalid> for Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let detail = error.to_string();
-        let (kind, code, field) = match error {
+        let (code, field) = match error {
             Error::Refused(refusal) => return Self::refused(&refusal),
-            Error::UnknownMarket(_) => (Kind::Unknown, "unknown_market", Some("market")),
-            Error::OutsideMarkets => (Kind::Invalid, "outside_markets", Some("pickup")),
-            Error::WhichMarket => (Kind::Invalid, "which_market", Some("market")),
-            Error::OnShiftElsewhere { .. } => (Kind::Conflict, "on_shift_elsewhere", Some("market")),
-            Error::NotYourPlace => (Kind::Forbidden, "not_your_place", Some("pickup.id")),
-            Error::Changed { .. } => (Kind::Changed, "changed", None),
-            Error::WhichDriver => (Kind::Conflict, "no_driver", Some("driver")),
-            Error::Cursor => (Kind::Invalid, "invalid_value", Some("cursor")),
-            Error::Busy => (Kind::Unavailable, "busy", None),
-            Error::Stopping => (Kind::Unavailable, "stopping", None),
+            Error::UnknownMarket(_) => (Code::UnknownMarket, Some("market")),
+            Error::OutsideMarkets | Error::OutsideMarket(_) => (Code::OutsideMarkets, Some("pickup")),
+            Error::NoMarketThere => (Code::OutsideMarkets, Some("lat")),
+            Error::WhichMarket => (Code::WhichMarket, Some("market")),
+            Error::OnShiftElsewhere { .. } => (Code::OnShiftElsewhere, Some("market")),
+            Error::DriverElsewhere { .. } => (Code::DriverElsewhere, Some("driver")),
+            Error::NotYourPlace => (Code::NotYourPlace, Some("pickup.id")),
+            Error::Changed { .. } => (Code::Changed, None),
+            Error::WhichDriver => (Code::NoDriver, Some("driver")),
+            Error::Cursor => (Code::UnknownMarket, Some("cursor")),
+            Error::Busy => (Code::Busy, None),
+            Error::Stopping => (Code::Stopping, None),
         };
-        Self { code, kind, detail, field: field.map(str::to_owned) }
+        Self { code, detail, field: field.map(str::to_owned) }
     }
 }
 
 impl Problem {
     fn refused(refusal: &Refusal) -> Self {
-        let (kind, code) = match refusal {
-            Refusal::UnknownOrder { .. } => (Kind::Unknown, "unknown_order"),
-            Refusal::UnknownDriver { .. } => (Kind::Unknown, "unknown_driver"),
-            Refusal::UnknownOffer { .. } => (Kind::Unknown, "unknown_offer"),
-            Refusal::OrderDiffers { .. } => (Kind::Conflict, "order_differs"),
-            Refusal::OrderState { .. } => (Kind::Conflict, "order_state"),
-            Refusal::DriverState { .. } => (Kind::Conflict, "driver_state"),
-            Refusal::OfferClosed { .. } => (Kind::Conflict, "offer_closed"),
-            Refusal::NotYours { .. } => (Kind::Conflict, "not_yours"),
-            Refusal::NotAllowed { .. } => (Kind::Conflict, "not_allowed"),
-            Refusal::Capacity { .. } => (Kind::Conflict, "capacity"),
-            Refusal::Skill { .. } => (Kind::Conflict, "skill"),
-            Refusal::Full { .. } => (Kind::Unavailable, "full"),
-            Refusal::Config(_) => (Kind::Invalid, "invalid_value"),
+        let code = match refusal {
+            Refusal::UnknownOrder { .. } => Code::UnknownOrder,
+            Refusal::UnknownDriver { .. } => Code::UnknownDriver,
+            Refusal::UnknownOffer { .. } => Code::UnknownOffer,
+            Refusal::OrderDiffers { .. } => Code::OrderDiffers,
+            Refusal::OrderState { .. } => Code::OrderState,
+            Refusal::DriverState { .. } => Code::DriverState,
+            Refusal::OfferClosed { .. } => Code::OfferClosed,
+            Refusal::NotYours { .. } => Code::NotYours,
+            Refusal::NotAllowed { .. } | Refusal::NotForRole { .. } => Code::NotAllowed,
+            Refusal::Capacity { .. } => Code::Capacity,
+            Refusal::Skill { .. } => Code::Skill,
+            Refusal::Full { .. } => Code::Full,
+            Refusal::Config(_) | Refusal::UnknownConfiguration { .. } => Code::InvalidValue,
+            // Whatever can be said without the market's rules and the time was checked when the request was read.
             Refusal::Invalid { field, problem } => {
                 // The wire says the unit where the core has it in the type.
                 let field = if *field == "preparation" { "preparation_seconds" } else { field };
-                return Self::invalid(field, problem);
+                return Self::new(Code::OutOfRange, problem).at(field);
             }
         };
-        Self::new(kind, code, refusal.to_string())
+        Self::new(code, refusal.to_string())
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = self.kind.status();
+        let kind = Kind::from(self.code);
+        let status = kind.status();
         let body = ProblemBody {
             r#type: "about:blank",
             title: status.canonical_reason().unwrap_or("Problem"),
@@ -205,7 +263,7 @@ impl IntoResponse for Problem {
         let mut response = (status, wire::body(&body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        match self.kind {
+        match kind {
             Kind::Unauthenticated => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }

@@ -1,6 +1,7 @@
 //! The table of routes: what each is, who may use it, and what it takes and gives. The router, the guards and the contract
 //! are all made from it.
 
+use super::openapi::Edition;
 use super::{docs, drivers, markets, offers, orders};
 use crate::State;
 use crate::auth::Role;
@@ -25,6 +26,8 @@ pub(crate) struct Route {
     pub(crate) reply: Reply,
     /// Whether the state can refuse it.
     pub(crate) conflicts: bool,
+    /// What a client may do next with what it was answered.
+    pub(crate) leads: &'static [Lead],
     pub(crate) mount: fn() -> MethodRouter<State>,
 }
 
@@ -57,7 +60,21 @@ pub(crate) struct Param {
     pub(crate) name: &'static str,
     pub(crate) required: bool,
     pub(crate) about: &'static str,
-    pub(crate) schema: fn() -> RefOr<Schema>,
+    pub(crate) schema: fn(&Edition) -> RefOr<Schema>,
+}
+
+/// A step from one operation to another that takes a value of the answer with it.
+pub(crate) struct Lead {
+    /// The operation.
+    pub(crate) to: &'static str,
+    /// Its parameter.
+    pub(crate) parameter: &'static str,
+    /// Where its value stands in the answer: a JSON pointer.
+    pub(crate) from: &'static str,
+}
+
+const fn lead(to: &'static str, parameter: &'static str, from: &'static str) -> Lead {
+    Lead { to, parameter, from }
 }
 
 /// What a route takes in its body.
@@ -77,8 +94,8 @@ pub(crate) enum Reply {
     Order,
     /// A new order, or a known one, with its `ETag`.
     CreatedOrder,
-    /// Not part of the contract's JSON.
-    Text(&'static str),
+    /// Something of one of these media types that the contract does not describe.
+    Other(&'static [&'static str]),
 }
 
 /// A type of the wire format, for the contract.
@@ -118,8 +135,9 @@ const fn route(
         access,
         query: &[],
         body: Body::None,
-        reply: Reply::Text("text/plain"),
+        reply: Reply::Other(&[]),
         conflicts: false,
+        leads: &[],
         mount,
     }
 }
@@ -152,13 +170,17 @@ impl Route {
         Self { conflicts: true, ..self }
     }
 
+    const fn leads(self, leads: &'static [Lead]) -> Self {
+        Self { leads, ..self }
+    }
+
     /// Whether it changes an order and honours `If-Match`.
     pub(crate) fn is_conditional(&self) -> bool {
         matches!(self.reply, Reply::Order) && self.method != Get
     }
 }
 
-fn id_schema() -> RefOr<Schema> {
+fn id(_: &Edition) -> RefOr<Schema> {
     Ref::from_schema_name("Id").into()
 }
 
@@ -166,18 +188,20 @@ fn number(least: f64, most: f64) -> RefOr<Schema> {
     ObjectBuilder::new().schema_type(Type::Number).minimum(Some(least)).maximum(Some(most)).into()
 }
 
-const MARKET: Param = Param { name: "market", required: false, about: "Only this market.", schema: id_schema };
+const MARKET: Param = Param { name: "market", required: false, about: "Only this market.", schema: id };
 const CURSOR: Param = Param {
     name: "cursor",
     required: false,
     about: "The next_cursor of the page before.",
-    schema: || ObjectBuilder::new().schema_type(Type::String).into(),
+    schema: |_| Ref::from_schema_name("Cursor").into(),
 };
 const LIMIT: Param = Param {
     name: "limit",
     required: false,
     about: "How many entries at most.",
-    schema: || ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(500)).into(),
+    schema: |edition| {
+        ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(edition.page)).into()
+    },
 };
 
 const DRIVERS_QUERY: &[Param] = &[
@@ -186,7 +210,7 @@ const DRIVERS_QUERY: &[Param] = &[
         name: "shift",
         required: false,
         about: "Only drivers whose shift is this.",
-        schema: || Ref::from_schema_name("ShiftName").into(),
+        schema: |_| Ref::from_schema_name("ShiftName").into(),
     },
     CURSOR,
     LIMIT,
@@ -197,20 +221,20 @@ const ORDERS_QUERY: &[Param] = &[
         name: "status",
         required: false,
         about: "Only orders the customer is shown as this.",
-        schema: || Ref::from_schema_name("StatusName").into(),
+        schema: |_| Ref::from_schema_name("StatusName").into(),
     },
     CURSOR,
     LIMIT,
 ];
 const NEAREST_QUERY: &[Param] = &[
-    Param { name: "lat", required: true, about: "Latitude in degrees.", schema: || number(-90.0, 90.0) },
-    Param { name: "lng", required: true, about: "Longitude in degrees.", schema: || number(-180.0, 180.0) },
+    Param { name: "lat", required: true, about: "Latitude in degrees.", schema: |_| number(-90.0, 90.0) },
+    Param { name: "lng", required: true, about: "Longitude in degrees.", schema: |_| number(-180.0, 180.0) },
     MARKET,
     Param {
         name: "radius_m",
         required: false,
         about: "How far to search; 5000 if absent.",
-        schema: || number(0.0, wire::MAX_RADIUS_M),
+        schema: |_| number(0.0, wire::MAX_RADIUS_M),
     },
     LIMIT,
 ];
@@ -220,6 +244,26 @@ use HttpMethod::{Get, Post, Put};
 const DRIVER: Reply = Reply::Json(shape::<wire::DriverReply>());
 const OFFER: Reply = Reply::Json(shape::<wire::OfferReply>());
 
+const NEW_DRIVER: &[Lead] =
+    &[lead("startShift", "id", "/id"), lead("rateDriver", "id", "/id"), lead("getDriver", "id", "/id")];
+const DRIVER_AT_WORK: &[Lead] = &[
+    lead("reportPosition", "id", "/id"),
+    lead("getDriverOffer", "id", "/id"),
+    lead("pauseShift", "id", "/id"),
+    lead("endShift", "id", "/id"),
+];
+const OPEN_OFFER: &[Lead] = &[lead("acceptOffer", "id", "/offer/id"), lead("declineOffer", "id", "/offer/id")];
+const NEW_ORDER: &[Lead] = &[
+    lead("kitchenProgress", "id", "/id"),
+    lead("setReadyTime", "id", "/id"),
+    lead("assignOrder", "id", "/id"),
+    lead("cancelOrder", "id", "/id"),
+    lead("failOrder", "id", "/id"),
+    lead("getOrder", "id", "/id"),
+    lead("getEta", "id", "/id"),
+    lead("explainOrder", "id", "/id"),
+];
+
 /// Every route of the server.
 pub(crate) static ROUTES: &[Route] = &[
     // Drivers.
@@ -227,12 +271,14 @@ pub(crate) static ROUTES: &[Route] = &[
         .about("Make a driver known, or change what is known of it")
         .takes(shape::<wire::RegisterDriver>())
         .gives(Reply::Created(shape::<wire::DriverReply>()))
-        .conflicts(),
+        .conflicts()
+        .leads(NEW_DRIVER),
     route(Get, "/v1/drivers", "listDrivers", STAFF, || get(drivers::list))
         .about("List drivers")
         .query(DRIVERS_QUERY)
-        .gives(Reply::Json(shape::<wire::DriversReply>())),
-    route(Get, "/v1/drivers/nearest", "nearestDrivers", STAFF, || get(drivers::nearest))
+        .gives(Reply::Json(shape::<wire::DriversReply>()))
+        .leads(&[lead("listDrivers", "cursor", "/next_cursor")]),
+    route(Get, "/v1/nearest-drivers", "nearestDrivers", STAFF, || get(drivers::nearest))
         .about("Find the nearest drivers who could get an order")
         .query(NEAREST_QUERY)
         .gives(Reply::Json(shape::<wire::NearestReply>())),
@@ -243,7 +289,8 @@ pub(crate) static ROUTES: &[Route] = &[
         .about("Begin to work")
         .may_take(shape::<wire::StartShift>())
         .gives(DRIVER)
-        .conflicts(),
+        .conflicts()
+        .leads(DRIVER_AT_WORK),
     route(Post, "/v1/drivers/{id}/shift/end", "endShift", OWN_DRIVER, || post(drivers::end_shift))
         .about("Stop working; orders not picked up go back, those on board are still to be delivered")
         .gives(DRIVER)
@@ -262,7 +309,8 @@ pub(crate) static ROUTES: &[Route] = &[
         .gives(DRIVER),
     route(Get, "/v1/drivers/{id}/offer", "getDriverOffer", OWN_DRIVER, || get(offers::of_driver))
         .about("Show the offer a driver has to answer")
-        .gives(Reply::Json(shape::<wire::DriverOfferReply>())),
+        .gives(Reply::Json(shape::<wire::DriverOfferReply>()))
+        .leads(OPEN_OFFER),
     // Positions.
     route(Post, "/v1/drivers/{id}/position", "reportPosition", OWN_DRIVER, || post(drivers::report))
         .about("Report where a driver is")
@@ -279,11 +327,13 @@ pub(crate) static ROUTES: &[Route] = &[
         .about("Hand an order over; the same order again is harmless")
         .takes(shape::<wire::SubmitOrder>())
         .gives(Reply::CreatedOrder)
-        .conflicts(),
+        .conflicts()
+        .leads(NEW_ORDER),
     route(Get, "/v1/orders", "listOrders", SEES_ORDER, || get(orders::list))
         .about("List orders")
         .query(ORDERS_QUERY)
-        .gives(Reply::Json(shape::<wire::OrdersReply>())),
+        .gives(Reply::Json(shape::<wire::OrdersReply>()))
+        .leads(&[lead("listOrders", "cursor", "/next_cursor")]),
     route(Get, "/v1/orders/{id}", "getOrder", SEES_ORDER, || get(orders::get))
         .about("Show an order")
         .gives(Reply::Order),
@@ -316,7 +366,8 @@ pub(crate) static ROUTES: &[Route] = &[
         .about("Give an order to a driver by hand, taking it from another")
         .takes(shape::<wire::AssignOrder>())
         .gives(Reply::Order)
-        .conflicts(),
+        .conflicts()
+        .leads(&[lead("progressOrder", "id", "/id"), lead("takeBackOrder", "id", "/id")]),
     route(Post, "/v1/orders/{id}/take-back", "takeBackOrder", STAFF, || post(orders::take_back))
         .about("Take an order that is not picked up from its driver")
         .gives(Reply::Order)
@@ -332,7 +383,8 @@ pub(crate) static ROUTES: &[Route] = &[
     route(Post, "/v1/offers/{id}/accept", "acceptOffer", OWN_OFFER, || post(offers::accept))
         .about("Take an offer")
         .gives(OFFER)
-        .conflicts(),
+        .conflicts()
+        .leads(&[lead("progressOrder", "id", "/orders/0/id")]),
     route(Post, "/v1/offers/{id}/decline", "declineOffer", OWN_OFFER, || post(offers::decline))
         .about("Turn an offer down")
         .gives(OFFER)
@@ -356,14 +408,14 @@ pub(crate) static ROUTES: &[Route] = &[
         .gives(Reply::Json(shape::<wire::HealthReply>())),
     route(Get, "/openapi.json", "getOpenApi", Access::Public, || get(docs::openapi))
         .about("This contract")
-        .gives(Reply::Text("application/json")),
+        .gives(Reply::Other(&["application/json"])),
     route(Get, "/docs", "getDocs", Access::Public, || get(docs::redirect))
         .about("Leads to the page that shows this contract")
-        .gives(Reply::Text("text/html")),
+        .gives(Reply::Other(&["text/html"])),
     route(Get, "/docs/", "getDocsPage", Access::Public, || get(docs::index))
         .about("A page that shows this contract and tries it out")
-        .gives(Reply::Text("text/html")),
+        .gives(Reply::Other(&["text/html"])),
     route(Get, "/docs/{file}", "getDocsFile", Access::Public, || get(docs::file))
         .about("A part of that page")
-        .gives(Reply::Text("text/html")),
+        .gives(Reply::Other(&["text/html", "text/css", "text/javascript", "image/png"])),
 ];

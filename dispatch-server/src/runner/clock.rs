@@ -24,8 +24,7 @@ pub struct ManualClock(Arc<AtomicI64>);
 impl Clock {
     /// The clock of this machine. Steps of the wall clock after this call are not followed.
     pub fn real() -> Self {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        Self(Source::Real { wall: Timestamp::from_millis(wall), started: Instant::now() })
+        Self(Source::Real { wall: wall(), started: Instant::now() })
     }
 
     /// The time now.
@@ -33,6 +32,14 @@ impl Clock {
         match &self.0 {
             Source::Real { wall, started } => *wall + Millis::new(started.elapsed().as_millis() as i64),
             Source::Manual(clock) => clock.now(),
+        }
+    }
+
+    /// How far the wall clock is ahead of the server's time: more than a moment only if it was set, or the machine slept.
+    pub(super) fn wall_ahead(&self) -> Millis {
+        match &self.0 {
+            Source::Real { .. } => wall() - self.now(),
+            Source::Manual(_) => Millis::ZERO,
         }
     }
 
@@ -44,6 +51,32 @@ impl Clock {
             }
             Source::Manual(_) => None,
         }
+    }
+}
+
+fn wall() -> Timestamp {
+    Timestamp::from_millis(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64))
+}
+
+/// Notices when the wall clock leaves the server's time behind, or falls behind it.
+#[derive(Default)]
+pub(super) struct Steps {
+    ahead: Millis,
+}
+
+impl Steps {
+    /// Says so if the wall clock was set since the last call.
+    pub(super) fn watch(&mut self, ahead: Millis) -> Option<String> {
+        let step = ahead - self.ahead;
+        if step.get().abs() < 1_000 {
+            return None;
+        }
+        self.ahead = ahead;
+        let (step, ahead) = (step.as_secs_f64(), ahead.as_secs_f64());
+        Some(format!(
+            "the clock of this machine was set by {step:+.0} s, or the machine slept; the server's time does not follow, and \
+             is {ahead:+.0} s behind now: positions with times of their own may be refused until it is started again"
+        ))
     }
 }
 
@@ -67,5 +100,30 @@ impl ManualClock {
 impl From<ManualClock> for Clock {
     fn from(clock: ManualClock) -> Self {
         Self(Source::Manual(clock))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_real_clock_is_the_wall_clock_at_first() {
+        assert!(Clock::real().wall_ahead().get().abs() < 1_000);
+    }
+
+    #[test]
+    fn steps_of_the_wall_clock_are_told_once() {
+        let mut steps = Steps::default();
+        let told = |ahead: i64, steps: &mut Steps| steps.watch(Millis::new(ahead));
+        for slewed in [0, 500, 999, -999] {
+            assert_eq!(told(slewed, &mut steps), None);
+        }
+        let forward = told(90_000, &mut steps).unwrap();
+        assert!(forward.contains("set by +90 s") && forward.contains("is +90 s behind"), "{forward}");
+        assert_eq!(told(90_400, &mut steps), None);
+        let back = told(60_000, &mut steps).unwrap();
+        assert!(back.contains("set by -30 s") && back.contains("is +60 s behind"), "{back}");
+        assert_eq!(told(60_000, &mut steps), None);
     }
 }

@@ -1,9 +1,9 @@
 //! The positions of all drivers: reported and searched from any thread, without the runner.
 
-use super::Error;
+use super::{Clock, Error};
 use dispatch_core::{
-    DriverId, Fix, FixRules, MarketId, Meters, Millis, Position, PositionIndex, Positions, Refusal, Reported, Slot,
-    Timestamp,
+    ConfigError, DriverId, Fix, FixRules, MarketId, Meters, Millis, Position, PositionIndex, Positions, Refusal,
+    Reported, Slot, Timestamp,
 };
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -28,6 +28,11 @@ pub(crate) struct Sightings {
 }
 
 impl Sightings {
+    pub(super) fn new(market: MarketId, rules: FixRules) -> Result<Arc<Self>, ConfigError> {
+        let index = PositionIndex::new(rules)?;
+        Ok(Arc::new(Self { market, index, reported: AtomicU64::new(0), moved: AtomicU64::new(0) }))
+    }
+
     pub(super) fn snapshot(&self, into: &mut Positions) {
         self.index.snapshot(into);
     }
@@ -61,34 +66,32 @@ const PER_FIX: Millis = Millis::from_secs(1);
 const BURST: Millis = Millis::from_secs(5);
 
 /// All drivers by id, each with the market it is registered in.
-#[derive(Default)]
 pub(crate) struct Fleet {
+    clock: Clock,
     posts: RwLock<BTreeMap<DriverId, Arc<Post>>>,
 }
 
 impl Fleet {
-    pub(super) fn sightings(market: MarketId, rules: FixRules) -> Result<Arc<Sightings>, Error> {
-        let index = PositionIndex::new(rules).map_err(Refusal::Config)?;
-        Ok(Arc::new(Sightings { market, index, reported: AtomicU64::new(0), moved: AtomicU64::new(0) }))
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, posts: RwLock::default() }
     }
 
     /// Registers a driver in a market, moving it there if it was in another.
-    pub(super) fn register(&self, driver: &DriverId, sightings: &Arc<Sightings>) -> Result<(), Error> {
+    pub(super) fn register(&self, driver: &DriverId, sightings: &Arc<Sightings>) {
         let mut posts = self.posts.write();
         if let Some(post) = posts.get(driver) {
             if post.sightings.market == sightings.market {
-                return Ok(());
+                return;
             }
             post.sightings.index.set_available(post.slot, false);
         }
-        let full = |full: dispatch_core::IndexFull| Refusal::Full { what: "drivers", limit: full.max_drivers };
-        let slot = sightings.index.slot(driver).map_err(full)?;
+        let slot = sightings.index.slot(driver);
+        let slot = slot.expect("the index holds as many drivers as the market; the configuration is checked for it");
         sightings.index.set_available(slot, false);
         let seen = Seen { last: None, allowance: BURST, counted_at: Timestamp::MIN };
         let post =
             Post { sightings: sightings.clone(), slot, seen: Mutex::new(seen), heard_at: AtomicI64::new(i64::MIN) };
         posts.insert(driver.clone(), Arc::new(post));
-        Ok(())
     }
 
     /// The market a driver is registered in.
@@ -114,8 +117,8 @@ impl Fleet {
         driver: &DriverId,
         position: Position,
         at: Option<Timestamp>,
-        now: Timestamp,
     ) -> Result<FixResult, Error> {
+        let now = self.clock.now();
         let post = self.posts.read().get(driver).cloned();
         let post = post.ok_or_else(|| Refusal::UnknownDriver { driver: driver.clone() })?;
         post.sightings.reported.fetch_add(1, Ordering::Relaxed);

@@ -5,14 +5,15 @@ mod fleet;
 mod world;
 
 pub use clock::{Clock, ManualClock};
-pub(crate) use fleet::{FixResult, Fleet, Sightings};
-pub(crate) use world::{Market, Page, World};
+pub(crate) use fleet::{FixResult, Fleet};
+pub(crate) use world::{Market, Page, Spot, World};
 
+use crate::StartError;
 use crate::config::ServerConfig;
-use dispatch_core::{
-    ConfigError, DriverId, Engine, EngineConfig, MarketId, Meters, Position, Refusal, StraightLine, Timestamp,
-};
+use clock::Steps;
+use dispatch_core::{ConfigError, DriverId, Engine, EngineConfig, MarketId, Refusal, StraightLine};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
@@ -26,10 +27,16 @@ pub(crate) enum Error {
     UnknownMarket(MarketId),
     #[error("the pickup is outside every market")]
     OutsideMarkets,
+    #[error("the pickup is outside market {0}")]
+    OutsideMarket(MarketId),
+    #[error("there is no market at this place")]
+    NoMarketThere,
     #[error("say which market: the server has several and none of them is the default")]
     WhichMarket,
     #[error("driver {driver} is on shift in market {market}; it is in one market at a time")]
     OnShiftElsewhere { driver: DriverId, market: MarketId },
+    #[error("driver {driver} works in market {market}, and the order is in another")]
+    DriverElsewhere { driver: DriverId, market: MarketId },
     #[error("this key submits orders of its own places only; name one of them as pickup.id")]
     NotYourPlace,
     #[error("the order has changed: it is at version {version} now")]
@@ -60,8 +67,8 @@ pub(crate) fn check_rules(rules: &EngineConfig) -> Result<(), ConfigError> {
 #[derive(Clone)]
 pub(crate) struct Handle {
     queue: SyncSender<Message>,
+    stopping: Arc<AtomicBool>,
     fleet: Arc<Fleet>,
-    clock: Clock,
 }
 
 /// The runner's thread.
@@ -69,17 +76,17 @@ pub(crate) struct Runner(JoinHandle<()>);
 
 impl Runner {
     /// Opens the markets and starts the thread.
-    pub(crate) fn start(config: &ServerConfig, clock: Clock) -> Result<(Handle, Self), Error> {
-        let fleet = Arc::new(Fleet::default());
-        let world = World::new(config, fleet.clone(), clock.now())?;
+    pub(crate) fn start(config: &ServerConfig, clock: Clock) -> Result<(Handle, Self), StartError> {
+        let fleet = Arc::new(Fleet::new(clock.clone()));
+        let world = World::new(config, fleet.clone(), clock.now()).map_err(|error| StartError(error.to_string()))?;
         let (queue, messages) = sync_channel(config.limits.queue);
-        let handle = Handle { queue, fleet, clock: clock.clone() };
         let run = move || {
             let _abort = AbortOnPanic;
             run(world, &messages, &clock);
         };
         let thread = std::thread::Builder::new().name("runner".into()).spawn(run);
-        Ok((handle, Self(thread.expect("a process that starts can start a thread"))))
+        let thread = thread.map_err(|error| StartError(format!("no thread for the runner: {error}")))?;
+        Ok((Handle { queue, stopping: Arc::default(), fleet }, Self(thread)))
     }
 
     /// Waits until everything that was asked is answered. Blocks.
@@ -102,7 +109,11 @@ impl Drop for AbortOnPanic {
 }
 
 fn run(mut world: World, messages: &Receiver<Message>, clock: &Clock) {
+    let mut steps = Steps::default();
     loop {
+        if let Some(news) = steps.watch(clock.wall_ahead()) {
+            tracing::warn!("{news}");
+        }
         world.pass_time(clock.now());
         let message = match clock.until(world.next_deadline()) {
             Some(wait) => messages.recv_timeout(wait),
@@ -114,12 +125,8 @@ fn run(mut world: World, messages: &Receiver<Message>, clock: &Clock) {
                 job(&mut world);
             }
             Err(RecvTimeoutError::Timeout) => {}
-            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-        }
-    }
-    while let Ok(message) = messages.try_recv() {
-        if let Message::Do(job) = message {
-            job(&mut world);
+            // What is queued behind it came too late: dropped with the queue, it is refused.
+            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
@@ -130,6 +137,9 @@ impl Handle {
         &self,
         job: impl FnOnce(&mut World) -> T + Send + 'static,
     ) -> Result<T, Error> {
+        if self.stopping.load(Ordering::SeqCst) {
+            return Err(Error::Stopping);
+        }
         let (reply, answer) = oneshot::channel();
         let job = Box::new(move |world: &mut World| {
             // Who asked may have gone away meanwhile; what was asked is done all the same.
@@ -142,30 +152,14 @@ impl Handle {
         answer.await.map_err(|_| Error::Stopping)
     }
 
-    /// Takes in a position, without the runner.
-    pub(crate) fn report(
-        &self,
-        driver: &DriverId,
-        position: Position,
-        at: Option<Timestamp>,
-    ) -> Result<FixResult, Error> {
-        self.fleet.report(driver, position, at, self.clock.now())
+    /// The positions of all drivers, which do not pass through the runner.
+    pub(crate) fn fleet(&self) -> &Fleet {
+        &self.fleet
     }
 
-    /// The nearest drivers of a market who could get an order, nearest first, without the runner.
-    pub(crate) fn nearest(
-        &self,
-        sightings: &Sightings,
-        at: Position,
-        radius: Meters,
-        limit: usize,
-        since: Timestamp,
-    ) -> Vec<(DriverId, Meters)> {
-        self.fleet.nearest(sightings, at, radius, limit, since)
-    }
-
-    /// Has the runner answer what is queued and stop. Blocks while the queue is full.
+    /// Refuses what is asked from now on, and has the runner answer what is queued and end. Blocks while the queue is full.
     pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
         let _ = self.queue.send(Message::Stop);
     }
 }

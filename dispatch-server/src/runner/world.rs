@@ -6,9 +6,11 @@ use crate::area::Area;
 use crate::auth::{Caller, Grant};
 use crate::config::{MarketConfig, ServerConfig};
 use dispatch_core::{
-    Action, Command, Driver, DriverId, DriverSpec, Engine, Eta, Event, EventKind, Explanation, MarketId, Millis, Offer,
-    OfferId, Order, OrderId, OrderSpec, Position, Positions, PublicStatus, Refusal, Role, State, Timestamp, TravelTime,
+    Action, Command, ConfigError, Driver, DriverId, DriverSpec, Engine, Eta, Event, EventKind, Explanation, MarketId,
+    Millis, Offer, OfferId, Order, OrderId, OrderSpec, Position, Positions, PublicStatus, Refusal, Role, State,
+    Timestamp, TravelTime,
 };
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -18,6 +20,8 @@ pub(crate) struct Market {
     area: Area,
     engine: Engine,
     sightings: Arc<Sightings>,
+    /// Drivers the engine knows that work in another market now.
+    left: BTreeSet<DriverId>,
     /// What the last window saw; kept for its memory.
     positions: Positions,
 }
@@ -33,6 +37,11 @@ impl Market {
 
     pub(crate) fn state(&self) -> &State {
         self.engine.state()
+    }
+
+    /// The drivers that work here.
+    pub(crate) fn drivers(&self) -> impl Iterator<Item = &Driver> {
+        self.state().drivers.values().filter(|driver| !self.left.contains(&driver.spec.id))
     }
 
     pub(crate) fn sightings(&self) -> &Arc<Sightings> {
@@ -76,15 +85,18 @@ impl Market {
 /// Which orders or drivers a list shows, and from where.
 pub(crate) struct Page<S> {
     pub(crate) market: Option<MarketId>,
-    pub(crate) after: Option<(MarketId, String)>,
+    pub(crate) after: Option<Spot>,
     pub(crate) limit: usize,
     pub(crate) filter: S,
 }
 
-/// One page of a list, and the cursor of the next.
-pub(crate) type Listed<'a, T> = (Vec<(&'a Market, &'a T)>, Option<String>);
+/// An entry of a list: its market and its id.
+pub(crate) type Spot = (MarketId, String);
 
-/// A list stops after looking at this many entries, found or not, so that no list holds up the decisions.
+/// What a list shows, and the last entry that was looked at, shown or not, if there may be more.
+pub(crate) type Listed<'a, T> = (Vec<(&'a Market, &'a T)>, Option<Spot>);
+
+/// The runner looks at this many entries of a list in one go, so that no list holds up the decisions.
 const MAX_SCANNED: usize = 10_000;
 
 /// All markets of the server.
@@ -95,15 +107,16 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(super) fn new(config: &ServerConfig, fleet: Arc<Fleet>, now: Timestamp) -> Result<Self, Error> {
+    pub(super) fn new(config: &ServerConfig, fleet: Arc<Fleet>, now: Timestamp) -> Result<Self, ConfigError> {
         let travel: Arc<dyn TravelTime> = Arc::new(config.travel.clone());
         let open = |market: &MarketConfig| {
             let MarketConfig { id, area, rules } = market;
-            let (engine, _) = Engine::with_terms(rules.clone(), travel.clone(), Vec::new()).map_err(Refusal::Config)?;
-            let sightings = Fleet::sightings(id.clone(), config.fixes)?;
-            Ok(Market { id: id.clone(), area: area.clone(), engine, sightings, positions: Positions::default() })
+            let (engine, _) = Engine::with_terms(rules.clone(), travel.clone(), Vec::new())?;
+            let sightings = Sightings::new(id.clone(), config.fixes)?;
+            let (left, positions) = (BTreeSet::new(), Positions::default());
+            Ok(Market { id: id.clone(), area: area.clone(), engine, sightings, left, positions })
         };
-        let markets = config.markets.iter().map(open).collect::<Result<_, Error>>()?;
+        let markets = config.markets.iter().map(open).collect::<Result<_, ConfigError>>()?;
         Ok(Self { markets, fleet, now })
     }
 
@@ -133,10 +146,10 @@ impl World {
     }
 
     /// The market a pickup is in: the first whose area holds it, else the one without an area.
-    pub(crate) fn market_at(&self, position: Position) -> Result<&Market, Error> {
+    pub(crate) fn market_at(&self, position: Position) -> Option<&Market> {
         let here = |market: &&Market| market.area != Area::Everywhere && market.area.contains(position);
         let default = |market: &&Market| market.area == Area::Everywhere;
-        self.markets.iter().find(here).or_else(|| self.markets.iter().find(default)).ok_or(Error::OutsideMarkets)
+        self.markets.iter().find(here).or_else(|| self.markets.iter().find(default))
     }
 
     fn market_mut(&mut self, id: &MarketId) -> &mut Market {
@@ -192,14 +205,18 @@ impl World {
             }
             rating = driver.map(|driver| driver.rating);
         }
-        let before = self.market(&market)?.state().drivers.contains_key(&id);
         self.command(&market, caller, Action::RegisterDriver(spec))?;
         if let Some(rating) = rating {
             self.command(&market, caller, Action::RateDriver { driver: id.clone(), rating })?;
         }
-        let sightings = self.market(&market)?.sightings.clone();
-        self.fleet.register(&id, &sightings)?;
-        Ok(!before)
+        if let Some(home) = home.as_ref().filter(|home| **home != market) {
+            self.market_mut(home).left.insert(id.clone());
+        }
+        let market = self.market_mut(&market);
+        market.left.remove(&id);
+        let sightings = market.sightings.clone();
+        self.fleet.register(&id, &sightings);
+        Ok(home.is_none())
     }
 
     /// The market of a server that has one, or the one without an area.
@@ -216,7 +233,7 @@ impl World {
         self.command(&market, caller, action)
     }
 
-    /// The drivers a caller may see, by market and id, and where the next page begins.
+    /// The drivers a caller may see, by market and id.
     pub(crate) fn drivers<'a>(
         &'a self,
         caller: &Caller,
@@ -228,9 +245,7 @@ impl World {
         };
         self.list(page, entries, |market, driver| {
             let id = &driver.spec.id;
-            caller.grant.covers_driver(id)
-                && self.fleet.market(id).as_ref() == Some(&market.id)
-                && (page.filter)(driver)
+            caller.grant.covers_driver(id) && !market.left.contains(id) && (page.filter)(driver)
         })
     }
 
@@ -259,16 +274,20 @@ impl World {
         {
             return Err(Error::NotYourPlace);
         }
-        let known = self.find(&spec.id).map(|(market, _)| market.id.clone());
-        let new = known.is_none();
-        let market = match (known, market) {
+        let asked = market.map(|market| self.market(market)).transpose()?;
+        let known = self.find(&spec.id).map(|(market, _)| market);
+        let market = match (known, asked) {
+            (Some(known), Some(asked)) if known.id != asked.id => {
+                return Err(Refusal::OrderDiffers { order: spec.id }.into());
+            }
             (Some(known), _) => known,
-            (None, Some(market)) => self.market(market)?.id.clone(),
-            (None, None) => self.market_at(spec.pickup.position)?.id.clone(),
+            (None, Some(asked)) if !asked.area.contains(spec.pickup.position) => {
+                return Err(Error::OutsideMarket(asked.id.clone()));
+            }
+            (None, Some(asked)) => asked,
+            (None, None) => self.market_at(spec.pickup.position).ok_or(Error::OutsideMarkets)?,
         };
-        if new && !self.market(&market)?.area.contains(spec.pickup.position) {
-            return Err(Error::OutsideMarkets);
-        }
+        let (market, new) = (market.id.clone(), known.is_none());
         self.command(&market, caller, Action::SubmitOrder(spec))?;
         Ok(new)
     }
@@ -285,10 +304,31 @@ impl World {
     ) -> Result<(&Market, &Order), Error> {
         let (market, order) = self.order(caller, id)?;
         check(market, order)?;
-        let (market, action) = (market.id.clone(), action(order)?);
+        let action = action(order)?;
+        self.check_part(caller, market, order, &action)?;
+        let market = market.id.clone();
         self.command_as(&market, caller, role, action)?;
         let market = self.market(&market)?;
         Ok((market, &market.state().orders[id]))
+    }
+
+    /// A driver speaks for itself only, and gives up only what it has: being asked is not enough. Whoever is named works in
+    /// the order's market.
+    fn check_part(&self, caller: &Caller, market: &Market, order: &Order, action: &Action) -> Result<(), Error> {
+        if let (Action::FailOrder { .. }, Grant::Driver(own)) = (action, &caller.grant)
+            && order.status.driver() != Some(own)
+        {
+            let (role, is) = (Role::Driver, order.status.name());
+            return Err(Refusal::NotAllowed { role, action: action.name(), is }.into());
+        }
+        let (Action::Progress { driver, .. } | Action::Assign { driver, .. }) = action else { return Ok(()) };
+        if !caller.grant.covers_driver(driver) {
+            return Err(Refusal::UnknownDriver { driver: driver.clone() }.into());
+        }
+        match self.fleet.market(driver) {
+            Some(home) if home != market.id => Err(Error::DriverElsewhere { driver: driver.clone(), market: home }),
+            _ => Ok(()),
+        }
     }
 
     /// When an order arrives; absent for one that has ended.
@@ -303,7 +343,7 @@ impl World {
         Ok(market.engine.explain(&order.spec.id).expect("an order that was found can be explained"))
     }
 
-    /// The orders a caller may see, by market and id, and where the next page begins.
+    /// The orders a caller may see, by market and id.
     pub(crate) fn orders<'a>(
         &'a self,
         caller: &Caller,
@@ -319,7 +359,7 @@ impl World {
         })
     }
 
-    /// One page of a list that goes through the markets one after the other.
+    /// A part of a list, which goes through the markets one after the other.
     fn list<'a, T: 'a, S, I: Iterator<Item = (&'a str, &'a T)>>(
         &'a self,
         page: &Page<S>,
@@ -346,7 +386,7 @@ impl World {
                     found.push((market, entry));
                 }
                 if found.len() >= page.limit || scanned >= MAX_SCANNED {
-                    return Ok((found, Some(format!("{}~{id}", market.id))));
+                    return Ok((found, Some((market.id.clone(), id.to_owned()))));
                 }
             }
         }

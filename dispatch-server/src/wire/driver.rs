@@ -1,13 +1,15 @@
 //! Drivers and their positions.
 
-use super::{Cursor, Id, Lat, Lng, OfferName, Time, degrees, position};
+use super::{
+    Cursor, CursorText, Id, Invalid, Lat, Lng, OfferName, OfferText, Skills, Time, Within, degrees, parse, position,
+};
 use crate::runner::{FixResult, Market};
 use dispatch_core::{
-    Driver, DriverId, DriverSpec, Fix, MarketId, Meters, OrderId, Position, Rating, Reported, Shift, Skill, Stop,
-    StopKind, Timestamp, Units, Vehicle,
+    Driver, DriverId, DriverSpec, Fix, Label, MarketId, Meters, OrderId, Position, Rating, Reported, Shift, Skill,
+    Stop, StopKind, Timestamp, Units, Vehicle,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 /// What a driver moves with; decides the speed.
@@ -30,12 +32,12 @@ pub(crate) struct RegisterDriver {
     /// `car` if absent.
     vehicle: Option<VehicleName>,
     /// How many units it carries at once; 1 if absent.
-    #[schema(value_type = Option<u16>, minimum = 1)]
+    #[schema(value_type = Option<u16>, minimum = 1, maximum = 65_535)]
     capacity: Option<Units>,
     /// What it can do beyond the ordinary, at most 16.
     #[serde(default)]
-    #[schema(value_type = Vec<Id>, max_items = 16)]
-    skills: BTreeSet<Skill>,
+    #[schema(value_type = BTreeSet<Id>, max_items = 16)]
+    skills: Skills,
 }
 
 impl RegisterDriver {
@@ -47,7 +49,7 @@ impl RegisterDriver {
             Some(VehicleName::Van) => Vehicle::Van,
         };
         let capacity = self.capacity.unwrap_or(Units::MIN);
-        (self.market, DriverSpec { id, vehicle, capacity, skills: self.skills })
+        (self.market, DriverSpec { id, vehicle, capacity, skills: self.skills.0 })
     }
 }
 
@@ -81,35 +83,24 @@ pub(crate) struct RateDriver {
 pub(crate) struct ReportPosition {
     lat: Lat,
     lng: Lng,
-    /// When it was measured; now, if absent. At most 5 minutes ago and 60 seconds ahead.
+    /// When it was measured; now, if absent. The server takes what is neither too old nor too far ahead of its time.
     at: Option<Time>,
     /// How exact it is.
-    #[schema(minimum = 0)]
-    accuracy_m: Option<NonNegative>,
-    #[schema(minimum = 0)]
-    speed_mps: Option<NonNegative>,
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000)]
+    accuracy_m: Option<Within<0, 1_000_000>>,
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000)]
+    speed_mps: Option<Within<0, 1_000>>,
     /// Clockwise from north.
-    heading_deg: Option<f64>,
-    altitude_m: Option<f64>,
-    /// Of the device, 0 to 100.
-    #[schema(minimum = 0, maximum = 100)]
-    battery_percent: Option<u8>,
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 360)]
+    heading_deg: Option<Within<0, 360>>,
+    #[schema(value_type = Option<f64>, minimum = -1_000, maximum = 100_000)]
+    altitude_m: Option<Within<-1_000, 100_000>>,
+    /// Of the device.
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 100)]
+    battery_percent: Option<Within<0, 100>>,
     /// How the device is connected.
-    network: Option<String>,
-}
-
-/// A number that is not negative.
-#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
-#[serde(try_from = "f64")]
-#[schema(value_type = f64, minimum = 0)]
-pub(crate) struct NonNegative(#[expect(dead_code, reason = "checked, not kept")] f64);
-
-impl TryFrom<f64> for NonNegative {
-    type Error = String;
-    fn try_from(number: f64) -> Result<Self, String> {
-        let holds = number.is_finite() && number >= 0.0;
-        if holds { Ok(Self(number)) } else { Err(format!("must be a number, zero or more, not {number}")) }
-    }
+    #[schema(value_type = Option<String>, max_length = 128)]
+    network: Option<Label>,
 }
 
 impl ReportPosition {
@@ -124,7 +115,7 @@ impl ReportPosition {
 pub(crate) struct ReportPositions {
     /// Each is judged by itself; one that does not do leaves the others alone. At most 1,000.
     #[schema(value_type = Vec<DriverPosition>, max_items = 1000)]
-    pub(crate) positions: Vec<serde_json::Value>,
+    pub(crate) positions: Vec<Box<RawValue>>,
 }
 
 /// Where one driver is.
@@ -138,19 +129,30 @@ pub(crate) struct DriverPosition {
     lng: Lng,
     /// When it was measured; now, if absent.
     at: Option<Time>,
-    accuracy_m: Option<NonNegative>,
-    speed_mps: Option<NonNegative>,
-    heading_deg: Option<f64>,
-    altitude_m: Option<f64>,
-    #[schema(minimum = 0, maximum = 100)]
-    battery_percent: Option<u8>,
-    network: Option<String>,
+    /// How exact it is.
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000)]
+    accuracy_m: Option<Within<0, 1_000_000>>,
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000)]
+    speed_mps: Option<Within<0, 1_000>>,
+    /// Clockwise from north.
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 360)]
+    heading_deg: Option<Within<0, 360>>,
+    #[schema(value_type = Option<f64>, minimum = -1_000, maximum = 100_000)]
+    altitude_m: Option<Within<-1_000, 100_000>>,
+    /// Of the device.
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 100)]
+    battery_percent: Option<Within<0, 100>>,
+    /// How the device is connected.
+    #[schema(value_type = Option<String>, max_length = 128)]
+    network: Option<Label>,
 }
 
 impl DriverPosition {
     /// Reads one item of a batch.
-    pub(crate) fn read(item: serde_json::Value) -> Result<(DriverId, Position, Option<Timestamp>), String> {
-        let item: Self = serde_path_to_error::deserialize(item).map_err(|error| error.to_string())?;
+    pub(crate) fn read(item: &RawValue) -> Result<(DriverId, Position, Option<Timestamp>), String> {
+        let named =
+            |Invalid { field, problem }| field.map_or_else(|| problem.clone(), |field| format!("{field}: {problem}"));
+        let item: Self = parse(item.get().as_bytes()).map_err(named)?;
         Ok((item.driver, position(item.lat, item.lng), item.at.map(Time::get)))
     }
 }
@@ -208,6 +210,7 @@ pub(crate) struct PositionItem {
     pub(crate) outcome: PositionOutcome,
     /// What is wrong with an `invalid` item.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) detail: Option<String>,
 }
 
@@ -240,21 +243,27 @@ pub(crate) struct DriverReply {
     market: MarketId,
     vehicle: VehicleName,
     /// How many units it carries at once.
+    #[schema(minimum = 1, maximum = 65_535)]
     capacity: u16,
-    #[schema(value_type = Vec<Id>)]
+    #[schema(value_type = BTreeSet<Id>, max_items = 16)]
     skills: Vec<Skill>,
-    /// The average of its ratings, 0 to 5 stars.
+    /// The average of its ratings, in stars.
+    #[schema(minimum = 0, maximum = 5)]
     rating: f64,
-    /// How much of its last 100 offers it accepted, 0 to 1.
+    /// How much of its last 100 offers it accepted.
+    #[schema(minimum = 0, maximum = 1)]
     acceptance: f64,
     shift: ShiftName,
+    #[schema(required)]
     shift_since: Option<Time>,
+    #[schema(required)]
     shift_until: Option<Time>,
     /// Whether it gets no new orders for now.
     paused: bool,
     /// Whether it has not been heard of for too long.
     silent: bool,
     /// The offer it has to answer.
+    #[schema(required, value_type = Option<OfferText>)]
     offer: Option<String>,
     /// The orders it is responsible for, in the sequence of their dropoffs.
     #[schema(value_type = Vec<Id>)]
@@ -262,6 +271,7 @@ pub(crate) struct DriverReply {
     /// What it still has to do, as planned when its route last changed.
     route: Vec<StopReply>,
     /// Where it was last.
+    #[schema(required)]
     position: Option<PositionView>,
 }
 
@@ -363,9 +373,10 @@ pub(crate) struct DriversQuery {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DriversReply {
     pub(crate) drivers: Vec<DriverReply>,
-    /// Where the next page begins; absent after the last. A page may be empty and have one.
+    /// Where the next page begins; absent after the last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) next_cursor: Option<String>,
+    #[schema(nullable = false, value_type = Option<CursorText>)]
+    pub(crate) next_cursor: Option<Cursor>,
 }
 
 /// Where to look for drivers.
@@ -413,5 +424,6 @@ pub(crate) struct NearDriver {
     #[schema(value_type = Id)]
     pub(crate) id: DriverId,
     /// As the crow flies.
+    #[schema(minimum = 0)]
     pub(crate) distance_m: f64,
 }

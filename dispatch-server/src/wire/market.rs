@@ -100,7 +100,8 @@ pub(crate) struct OrderCounts {
     offered: usize,
     /// Without a driver for too long.
     overdue: usize,
-    /// Half of the delivered ones took at most this long from placing.
+    /// Half of the delivered ones took at most this long from placing; `null` where none was delivered.
+    #[schema(required, minimum = 0)]
     median_delivery_seconds: Option<f64>,
 }
 
@@ -116,8 +117,9 @@ impl MarketStats {
     /// Counts what is in memory. Cost: linear in it, a few milliseconds for 100,000 orders.
     pub(crate) fn new(market: &Market) -> Self {
         let state = market.state();
-        let mut drivers = DriverCounts { registered: state.drivers.len(), ..DriverCounts::default() };
-        for driver in state.drivers.values() {
+        let mut drivers = DriverCounts::default();
+        for driver in market.drivers() {
+            drivers.registered += 1;
             drivers.on_shift += usize::from(driver.shift != Shift::Off);
             drivers.busy += usize::from(!driver.stops.is_empty());
             drivers.paused += usize::from(driver.paused);
@@ -154,6 +156,7 @@ pub(crate) struct HealthReply {
     pub(crate) status: HealthName,
     /// The server's time; shown where it is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     at: Option<Time>,
 }
 

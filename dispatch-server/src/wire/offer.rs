@@ -1,6 +1,6 @@
 //! Offers.
 
-use super::{Id, OfferName, PayBody, PlaceBody, StopReply, Time};
+use super::{Id, OfferName, OfferText, PayBody, PlaceBody, StopReply, Time};
 use crate::runner::Market;
 use dispatch_core::{DriverId, Offer, OfferOutcome, OrderId, Timestamp};
 use serde::Serialize;
@@ -21,6 +21,7 @@ pub(crate) enum OfferState {
 /// An order, or several, put to a driver.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OfferReply {
+    #[schema(value_type = OfferText)]
     id: String,
     #[schema(value_type = Id)]
     driver: DriverId,
@@ -32,6 +33,7 @@ pub(crate) struct OfferReply {
     /// It can be accepted before this.
     expires_at: Time,
     /// Which offer of its round this is, from 1.
+    #[schema(minimum = 1)]
     attempt: u16,
 }
 
@@ -43,7 +45,9 @@ pub(crate) struct OfferedOrder {
     pickup: PlaceBody,
     dropoff: PlaceBody,
     /// From pickup to dropoff, as the crow flies.
+    #[schema(minimum = 0)]
     distance_m: f64,
+    #[schema(minimum = 1, maximum = 65_535)]
     units: u16,
     pay: PayBody,
 }
@@ -84,6 +88,7 @@ impl OfferReply {
 /// The offer a driver has to answer.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DriverOfferReply {
-    /// Absent while there is none.
+    /// `null` while there is none.
+    #[schema(required)]
     pub(crate) offer: Option<OfferReply>,
 }

@@ -1,14 +1,12 @@
-//! Orders, when they arrive, and why they have the driver they have.
+//! Orders.
 
-use super::{Cursor, Id, Lat, Lng, OfferName, Time, degrees, position, seconds};
+use super::{Cursor, CursorText, Id, Lat, Lng, OfferName, OfferText, Skills, Time, degrees, position};
 use crate::runner::Market;
 use dispatch_core::{
-    Action, Considered, Decision, DispatchStatus, DisplayData, DriverId, Eta, Explanation, FailReason, HoldReason,
-    KitchenStatus, Label, MarketId, Millis, Order, OrderId, OrderSpec, Pay, Place, PlaceId, PublicStatus, Reason, Role,
-    Skill, Step, Timestamp, Units,
+    Action, DispatchStatus, DisplayData, DriverId, FailReason, HoldReason, KitchenStatus, Label, MarketId, Millis,
+    Order, OrderId, OrderSpec, Pay, Place, PlaceId, PublicStatus, Reason, Role, Skill, Step, Timestamp, Units,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
 
 /// One end of an order.
@@ -20,7 +18,7 @@ pub(crate) struct PlaceBody {
     /// Which known place it is. A merchant's key goes by the id of the pickup.
     #[schema(value_type = Option<Id>)]
     id: Option<PlaceId>,
-    /// What the driver reads, at most 128 bytes.
+    /// What the driver reads, at most 128 characters.
     #[schema(value_type = Option<String>, max_length = 128)]
     label: Option<Label>,
 }
@@ -44,9 +42,11 @@ impl From<&Place> for PlaceBody {
 pub(crate) struct PayBody {
     /// What the market pays.
     #[serde(default)]
+    #[schema(maximum = 4_294_967_295_u32)]
     fee_minor: u32,
     /// What the customer adds.
     #[serde(default)]
+    #[schema(maximum = 4_294_967_295_u32)]
     tip_minor: u32,
 }
 
@@ -60,9 +60,8 @@ impl From<&Pay> for PayBody {
 const MAX_SECONDS: u32 = 31 * 24 * 3_600;
 
 /// A duration in whole seconds, at most a month.
-#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "u32")]
-#[schema(value_type = u32, maximum = 2_678_400)]
 pub(crate) struct Seconds(u32);
 
 impl TryFrom<u32> for Seconds {
@@ -89,19 +88,20 @@ pub(crate) struct SubmitOrder {
     pickup: PlaceBody,
     dropoff: PlaceBody,
     /// From placing to ready; the market's default, if absent.
+    #[schema(value_type = Option<u32>, maximum = 2_678_400)]
     preparation_seconds: Option<Seconds>,
     /// When the customer was told it would arrive.
     promised_at: Option<Time>,
     /// How much of a driver's capacity it takes; 1 if absent.
-    #[schema(value_type = Option<u16>, minimum = 1)]
+    #[schema(value_type = Option<u16>, minimum = 1, maximum = 65_535)]
     units: Option<Units>,
     /// What its driver must be able to do, at most 16.
     #[serde(default)]
-    #[schema(value_type = Vec<Id>, max_items = 16)]
-    skills: BTreeSet<Skill>,
+    #[schema(value_type = BTreeSet<Id>, max_items = 16)]
+    skills: Skills,
     #[serde(default)]
     pay: PayBody,
-    /// Shown beside it and otherwise opaque, at most 4 KiB.
+    /// Shown beside it and otherwise opaque, at most 4096 characters.
     #[schema(value_type = Option<String>, max_length = 4096)]
     display: Option<DisplayData>,
 }
@@ -115,7 +115,7 @@ impl SubmitOrder {
             preparation: self.preparation_seconds.map(|Seconds(seconds)| Millis::from_secs(seconds.into())),
             promised_at: self.promised_at.map(Time::get),
             units: self.units.unwrap_or(Units::MIN),
-            skills: self.skills,
+            skills: self.skills.0,
             pay: Pay { fee_minor: self.pay.fee_minor, tip_minor: self.pay.tip_minor },
             display: self.display,
         };
@@ -194,7 +194,7 @@ pub(crate) enum Principal {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CancelOrder {
-    /// At most 256 bytes.
+    /// At most 256 characters.
     #[schema(value_type = String, max_length = 256)]
     pub(crate) reason: Reason,
     /// Whose wish it is, if not the caller's own; it then goes by their rules.
@@ -214,7 +214,7 @@ impl CancelOrder {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FailOrder {
-    /// At most 256 bytes.
+    /// At most 256 characters.
     #[schema(value_type = String, max_length = 256)]
     pub(crate) reason: Reason,
 }
@@ -320,30 +320,33 @@ pub(crate) struct OrderReply {
     /// What the customer is shown.
     status: StatusName,
     kitchen: KitchenName,
-    /// `pending`, `waiting`, `offered`, `assigned`, `arrived_at_pickup`, `picked_up`, `arrived_at_dropoff`, `delivered`,
-    /// `cancelled` or `failed`.
-    dispatch: &'static str,
+    dispatch: DispatchName,
     /// Why it is not decided yet.
+    #[schema(required)]
     held: Option<HoldName>,
     /// Whether it has been without a driver for too long.
     overdue: bool,
     /// Who is responsible for it, or delivered it.
-    #[schema(value_type = Option<Id>)]
+    #[schema(required, value_type = Option<Id>)]
     driver: Option<DriverId>,
     /// The open offer.
+    #[schema(required, value_type = Option<OfferText>)]
     offer: Option<String>,
     /// Why it was cancelled or failed.
+    #[schema(required, max_length = 256)]
     reason: Option<String>,
     pickup: PlaceBody,
     dropoff: PlaceBody,
+    #[schema(minimum = 1, maximum = 65_535)]
     units: u16,
-    #[schema(value_type = Vec<Id>)]
+    #[schema(value_type = BTreeSet<Id>, max_items = 16)]
     skills: Vec<Skill>,
     pay: PayBody,
-    #[schema(value_type = Option<String>)]
+    #[schema(required, value_type = Option<String>, max_length = 4096)]
     display: Option<DisplayData>,
     /// When it is, or was, ready for pickup.
     ready_at: Time,
+    #[schema(required)]
     promised_at: Option<Time>,
     times: TimesReply,
 }
@@ -352,12 +355,19 @@ pub(crate) struct OrderReply {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TimesReply {
     placed_at: Time,
+    #[schema(required)]
     waiting_since: Option<Time>,
+    #[schema(required)]
     assigned_at: Option<Time>,
+    #[schema(required)]
     arrived_at_pickup_at: Option<Time>,
+    #[schema(required)]
     picked_up_at: Option<Time>,
+    #[schema(required)]
     departed_at: Option<Time>,
+    #[schema(required)]
     arrived_at_dropoff_at: Option<Time>,
+    #[schema(required)]
     ended_at: Option<Time>,
 }
 
@@ -374,7 +384,7 @@ impl OrderReply {
             market: market.id().clone(),
             status: order.public_status().into(),
             kitchen: order.kitchen.into(),
-            dispatch: order.status.name(),
+            dispatch: (&order.status).into(),
             held: order.hold.map(|hold| hold.reason.into()),
             overdue: order.overdue,
             driver: order.status.driver().cloned(),
@@ -410,6 +420,43 @@ fn reason(status: &DispatchStatus) -> Option<String> {
         DispatchStatus::Failed { reason: FailReason::NoDriver } => Some("no_driver".into()),
         DispatchStatus::Failed { reason: FailReason::NeverFinished } => Some("never_finished".into()),
         _ => None,
+    }
+}
+
+/// How far the search for a driver and the driver got.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DispatchName {
+    /// Not to be dispatched yet: the merchant has not confirmed it.
+    Pending,
+    /// Looking for a driver.
+    Waiting,
+    /// A driver is asked.
+    Offered,
+    /// A driver is on its way to the pickup.
+    Assigned,
+    ArrivedAtPickup,
+    PickedUp,
+    ArrivedAtDropoff,
+    Delivered,
+    Cancelled,
+    Failed,
+}
+
+impl From<&DispatchStatus> for DispatchName {
+    fn from(status: &DispatchStatus) -> Self {
+        match status {
+            DispatchStatus::Pending => Self::Pending,
+            DispatchStatus::Waiting => Self::Waiting,
+            DispatchStatus::Offered { .. } => Self::Offered,
+            DispatchStatus::Assigned { .. } => Self::Assigned,
+            DispatchStatus::ArrivedAtPickup { .. } => Self::ArrivedAtPickup,
+            DispatchStatus::PickedUp { .. } => Self::PickedUp,
+            DispatchStatus::ArrivedAtDropoff { .. } => Self::ArrivedAtDropoff,
+            DispatchStatus::Delivered { .. } => Self::Delivered,
+            DispatchStatus::Cancelled { .. } => Self::Cancelled,
+            DispatchStatus::Failed { .. } => Self::Failed,
+        }
     }
 }
 
@@ -452,125 +499,8 @@ pub(crate) struct OrdersQuery {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OrdersReply {
     pub(crate) orders: Vec<OrderReply>,
-    /// Where the next page begins; absent after the last. A page may be empty and have one.
+    /// Where the next page begins; absent after the last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) next_cursor: Option<String>,
-}
-
-/// When an order arrives, and of what the time consists.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct EtaReply {
-    #[schema(value_type = Id)]
-    pub(crate) order: OrderId,
-    /// Absent for an order that has ended.
-    pub(crate) eta: Option<EtaBody>,
-}
-
-/// When an order arrives. The parts add up to the time until then.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct EtaBody {
-    /// When it is in the customer's hands.
-    at: Time,
-    /// Until the driver is at the pickup, through its earlier stops.
-    to_pickup_seconds: f64,
-    /// From then until it can be handed to the driver.
-    preparation_left_seconds: f64,
-    /// Taking it over.
-    pickup_service_seconds: f64,
-    /// From the pickup to the dropoff, through earlier stops.
-    to_dropoff_seconds: f64,
-    /// Handing it to the customer.
-    hand_off_seconds: f64,
-}
-
-impl From<Eta> for EtaBody {
-    fn from(eta: Eta) -> Self {
-        Self {
-            at: eta.at.into(),
-            to_pickup_seconds: seconds(eta.to_pickup),
-            preparation_left_seconds: seconds(eta.preparation_left),
-            pickup_service_seconds: seconds(eta.pickup_service),
-            to_dropoff_seconds: seconds(eta.to_dropoff),
-            hand_off_seconds: seconds(eta.hand_off),
-        }
-    }
-}
-
-/// Why an order has the driver it has, or none.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ExplanationReply {
-    #[schema(value_type = Id)]
-    order: OrderId,
-    dispatch: &'static str,
-    #[schema(value_type = Option<Id>)]
-    driver: Option<DriverId>,
-    held: Option<HoldName>,
-    /// What was weighed when it was last decided or held; absent before, and where a dispatcher decided at once.
-    decision: Option<DecisionReply>,
-    /// All of it in words.
-    text: String,
-}
-
-/// What was weighed.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct DecisionReply {
-    /// The version of the market's rules it was decided under.
-    config_version: u32,
-    /// How far from the pickup drivers were searched.
-    radius_m: f64,
-    /// How many drivers could have taken it.
-    candidates: u32,
-    /// The best of them, at most 8, the best first.
-    best: Vec<ConsideredReply>,
-    /// How many drivers on shift could not, by reason.
-    excluded: BTreeMap<&'static str, u32>,
-}
-
-/// One driver who could have taken the order.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ConsideredReply {
-    #[schema(value_type = Id)]
-    driver: DriverId,
-    chosen: bool,
-    /// The sum of the terms; higher is better.
-    score: f64,
-    /// What each term of the score contributed.
-    terms: BTreeMap<String, f64>,
-}
-
-impl From<Explanation> for ExplanationReply {
-    fn from(explanation: Explanation) -> Self {
-        Self {
-            text: explanation.to_string(),
-            dispatch: explanation.status.name(),
-            driver: explanation.status.driver().cloned(),
-            held: explanation.held.map(HoldName::from),
-            decision: explanation.decision.as_ref().map(DecisionReply::from),
-            order: explanation.order,
-        }
-    }
-}
-
-impl From<&Decision> for DecisionReply {
-    fn from(decision: &Decision) -> Self {
-        let units = |milli: i64| milli as f64 / 1e3;
-        let considered = |considered: &Considered| ConsideredReply {
-            driver: considered.driver.clone(),
-            chosen: considered.chosen,
-            score: units(considered.score_milli),
-            terms: decision
-                .terms
-                .iter()
-                .zip(&considered.contributions_milli)
-                .map(|(term, milli)| (term.to_string(), units(*milli)))
-                .collect(),
-        };
-        Self {
-            config_version: decision.config_version,
-            radius_m: decision.radius.get(),
-            candidates: decision.candidates,
-            best: decision.best.iter().map(considered).collect(),
-            excluded: decision.excluded.iter().map(|(reason, drivers)| (reason.name(), *drivers)).collect(),
-        }
-    }
+    #[schema(nullable = false, value_type = Option<CursorText>)]
+    pub(crate) next_cursor: Option<Cursor>,
 }

@@ -1,7 +1,8 @@
 //! Single values, each checked while it is read.
 
-use dispatch_core::{MarketId, Millis, OfferId, OrderId, Position, Timestamp};
+use dispatch_core::{MAX_SKILLS, MarketId, Millis, OfferId, OrderId, Position, Skill};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
 /// 1 to 64 characters of `A-Z a-z 0-9 . _ : -`, chosen by the caller.
@@ -68,44 +69,38 @@ pub(crate) fn degrees(position: Position) -> (Lat, Lng) {
     (Lat(position.lat()), Lng(position.lng()))
 }
 
-/// A time as RFC 3339 has it, in milliseconds: `2026-01-31T12:00:00.000Z`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schema(value_type = String, format = DateTime)]
-pub(crate) struct Time(Timestamp);
+/// A number from `LEAST` to `MOST`, checked and not kept.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "f64")]
+pub(crate) struct Within<const LEAST: i32, const MOST: i32>;
 
-impl Time {
-    pub(crate) fn get(self) -> Timestamp {
-        self.0
-    }
-}
-
-impl TryFrom<String> for Time {
+impl<const LEAST: i32, const MOST: i32> TryFrom<f64> for Within<LEAST, MOST> {
     type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("must be a time like 2026-01-31T12:00:00Z, not `{text}`");
-        // The parser knows more forms than RFC 3339 does.
-        let bytes = text.as_bytes();
-        let zone = bytes.ends_with(b"Z") || (bytes.len() > 6 && matches!(bytes[bytes.len() - 6], b'+' | b'-'));
-        if bytes.len() > 40 || bytes.get(10) != Some(&b'T') || bytes.get(16) != Some(&b':') || !zone {
-            return Err(wrong());
+    fn try_from(number: f64) -> Result<Self, String> {
+        let holds = (f64::from(LEAST)..=f64::from(MOST)).contains(&number);
+        if holds { Ok(Self) } else { Err(format!("must be a number from {LEAST} to {MOST}, not {number}")) }
+    }
+}
+
+/// Skills, each named once.
+#[derive(Debug, Default, Deserialize)]
+#[serde(try_from = "Vec<Skill>")]
+pub(crate) struct Skills(pub(crate) BTreeSet<Skill>);
+
+impl TryFrom<Vec<Skill>> for Skills {
+    type Error = String;
+    fn try_from(named: Vec<Skill>) -> Result<Self, String> {
+        if named.len() > MAX_SKILLS {
+            return Err(format!("must be at most {MAX_SKILLS}, not {}", named.len()));
         }
-        let time: jiff::Timestamp = text.parse().map_err(|_| wrong())?;
-        Ok(Self(Timestamp::from_millis(time.as_millisecond())))
-    }
-}
-
-impl From<Time> for String {
-    fn from(Time(time): Time) -> String {
-        // Times that are answered were read before or lie within the plans of the engine.
-        let time = jiff::Timestamp::from_millisecond(time.as_millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        format!("{time:.3}")
-    }
-}
-
-impl From<Timestamp> for Time {
-    fn from(time: Timestamp) -> Self {
-        Self(time)
+        let mut skills = BTreeSet::new();
+        for skill in named {
+            if skills.contains(&skill) {
+                return Err(format!("{skill} stands twice"));
+            }
+            skills.insert(skill);
+        }
+        Ok(Self(skills))
     }
 }
 
@@ -113,6 +108,18 @@ impl From<Timestamp> for Time {
 pub(crate) fn seconds(duration: Millis) -> f64 {
     duration.as_secs_f64()
 }
+
+/// Names an offer, as `default-1`: the market and the number there, chosen by the server.
+#[derive(ToSchema)]
+#[schema(as = OfferId, pattern = "^[A-Za-z0-9._:-]{1,64}-[1-9][0-9]{0,18}$")]
+#[expect(dead_code, reason = "the schema of the values, which are texts of OfferName")]
+pub(crate) struct OfferText(String);
+
+/// Where the next page of a list begins; made by the server.
+#[derive(ToSchema)]
+#[schema(as = Cursor, pattern = "^[A-Za-z0-9._:-]{1,64}~[A-Za-z0-9._:-]{1,64}$")]
+#[expect(dead_code, reason = "the schema of the values, which are texts of Cursor")]
+pub(crate) struct CursorText(String);
 
 /// Names an offer in all markets: the market and the number there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,18 +139,24 @@ impl std::str::FromStr for OfferName {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("must be the id of an offer, as default-1, not `{text}`");
         let (market, number) = text.rsplit_once('-').ok_or_else(wrong)?;
-        let plain = !number.starts_with(['+', '0']);
+        let plain = (1..20).contains(&number.len()) && !number.starts_with(['+', '0']);
         let number = number.parse().ok().filter(|_| plain).ok_or_else(wrong)?;
         Ok(Self { market: MarketId::new(market).map_err(|_| wrong())?, number: OfferId(number) })
     }
 }
 
 /// Where the next page of a list begins.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct Cursor {
     pub(crate) market: MarketId,
     pub(crate) id: String,
+}
+
+impl From<Cursor> for String {
+    fn from(Cursor { market, id }: Cursor) -> String {
+        format!("{market}~{id}")
+    }
 }
 
 impl TryFrom<String> for Cursor {
@@ -162,15 +175,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_rfc_3339() {
-        let time = |text: &str| Time::try_from(text.to_owned()).map(|time| time.get().as_millis());
-        assert_eq!(time("1970-01-01T00:00:01.5Z"), Ok(1_500));
-        assert_eq!(time("1970-01-01T01:00:00+01:00"), Ok(0));
-        for bad in ["", "1970-01-01", "1970-01-01 00:00:00Z", "1970-01-01T00:00:00", "1970-13-01T00:00:00Z", "x"] {
-            assert!(time(bad).is_err(), "{bad}");
-        }
-        assert!(time("1970-01-01T00:00:00+01:00[Europe/Berlin]").is_err());
-        assert_eq!(String::from(Time(Timestamp::from_millis(1_500))), "1970-01-01T00:00:01.500Z");
+    fn skills_are_few_and_named_once() {
+        let skills =
+            |names: &[String]| serde_json::from_value::<Skills>(names.into()).map(|Skills(skills)| skills.len());
+        let many: Vec<_> = (0..17).map(|number| format!("s{number}")).collect();
+        assert_eq!(skills(&many[..16]).unwrap(), 16);
+        assert!(skills(&many).unwrap_err().to_string().contains("at most 16"));
+        let twice = ["a", "b", "a"].map(str::to_owned);
+        assert!(skills(&twice).unwrap_err().to_string().contains("a stands twice"));
     }
 
     #[test]
@@ -178,7 +190,7 @@ mod tests {
         let name: OfferName = "north-west-12".parse().unwrap();
         assert_eq!((name.market.as_str(), name.number), ("north-west", OfferId(12)));
         assert_eq!(OfferName::text(&name.market, name.number), "north-west-12");
-        for bad in ["", "12", "-1", "a-", "a-x", "a b-1", "a-+1", "a-01", "a-99999999999999999999"] {
+        for bad in ["", "12", "-1", "a-", "a-x", "a b-1", "a-+1", "a-01", "a-10000000000000000000"] {
             assert!(bad.parse::<OfferName>().is_err(), "{bad}");
         }
     }

@@ -2,11 +2,14 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
+pub mod contract;
+
 use dispatch_core::{Millis, Timestamp};
 use dispatch_server::{KeyHash, ManualClock, Sources, State, serve};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use std::ops::Deref;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -15,11 +18,25 @@ use tokio::task::JoinHandle;
 pub const START: i64 = 1_767_225_600_000;
 
 pub struct Server {
-    pub url: String,
+    pub api: Api,
     pub clock: ManualClock,
-    client: Client,
+    pub state: State,
     stop: oneshot::Sender<()>,
-    served: JoinHandle<std::io::Result<()>>,
+    served: JoinHandle<()>,
+}
+
+/// Sends requests to a server.
+#[derive(Clone)]
+pub struct Api {
+    pub url: String,
+    client: Client,
+}
+
+impl Deref for Server {
+    type Target = Api;
+    fn deref(&self) -> &Api {
+        &self.api
+    }
 }
 
 #[derive(Debug)]
@@ -76,10 +93,10 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(serve(state, listener, async {
+        let served = tokio::spawn(serve(state.clone(), listener, async {
             let _ = stopped.await;
         }));
-        Self { url, clock, client: Client::new(), stop, served }
+        Self { api: Api::new(url), clock, state, stop, served }
     }
 
     /// Moves the clock on. Drivers that keep reporting have to be reported by the test.
@@ -87,9 +104,27 @@ impl Server {
         self.clock.advance(Millis::from_secs(seconds));
     }
 
-    pub async fn stop(self) {
+    /// Asks it to stop, and gives what ends when it has.
+    pub fn begin_to_stop(self) -> JoinHandle<()> {
         self.stop.send(()).unwrap();
-        self.served.await.unwrap().unwrap();
+        self.served
+    }
+
+    pub async fn stop(self) {
+        self.begin_to_stop().await.unwrap();
+    }
+
+    /// The offer the driver has, after the next window.
+    pub async fn offer(&self, key: &str, driver: &str) -> String {
+        self.pass(1);
+        let answer = self.send_as(key, Method::GET, &format!("/v1/drivers/{driver}/offer"), None).await.ok();
+        answer.at("/offer/id").as_str().unwrap().to_owned()
+    }
+}
+
+impl Api {
+    pub fn new(url: String) -> Self {
+        Self { url, client: Client::new() }
     }
 
     /// Sends a request as it is.
@@ -153,13 +188,6 @@ impl Server {
         self.send_as(key, Method::POST, "/v1/orders", Some(order(id))).await.ok();
         let kitchen = format!("/v1/orders/{id}/kitchen");
         self.send_as(key, Method::POST, &kitchen, Some(json!({"status": "ready"}))).await.ok();
-    }
-
-    /// The offer the driver has, after the next window.
-    pub async fn offer(&self, key: &str, driver: &str) -> String {
-        self.pass(1);
-        let answer = self.send_as(key, Method::GET, &format!("/v1/drivers/{driver}/offer"), None).await.ok();
-        answer.at("/offer/id").as_str().unwrap().to_owned()
     }
 }
 

@@ -4,9 +4,25 @@ use crate::paths::paths;
 use crate::source::{Finding, Source};
 
 /// The modules of the core in the order of the code map: each names only those above it.
-pub(crate) const CORE: [&str; 16] = [
-    "units", "geo", "model", "config", "eta", "index", "route", "schedule", "offer", "matching", "command", "event",
-    "state", "derived", "engine", "sim",
+pub(crate) const CORE: [&str; 18] = [
+    "units",
+    "geo",
+    "model",
+    "config",
+    "eta",
+    "demand",
+    "readiness",
+    "index",
+    "route",
+    "schedule",
+    "offer",
+    "matching",
+    "command",
+    "event",
+    "state",
+    "derived",
+    "engine",
+    "sim",
 ];
 
 /// Modules of the core that only `engine` joins: they never name each other, whatever their order.

@@ -2,7 +2,7 @@
 
 use super::{Auditor, Breach, Check, ensure, rule};
 use crate::geo::Position;
-use crate::model::{DriverId, DriverSpec, OfferId, OrderId};
+use crate::model::{DriverId, DriverSpec, OfferId, OrderId, PlannedShift};
 use crate::units::Timestamp;
 use std::collections::BTreeSet;
 
@@ -26,6 +26,8 @@ pub(super) struct Driver {
     pub(super) orders: BTreeSet<OrderId>,
     /// Where it said it was, and when, since it last had no order.
     pub(super) was_at: BTreeSet<(Position, Timestamp)>,
+    /// Where it was sent, and when it was to be there, in this shift.
+    pub(super) sent: BTreeSet<(Position, Timestamp)>,
 }
 
 impl Driver {
@@ -39,6 +41,7 @@ impl Driver {
             offer: None,
             orders: BTreeSet::new(),
             was_at: BTreeSet::new(),
+            sent: BTreeSet::new(),
         }
     }
 
@@ -85,9 +88,18 @@ impl Auditor {
     pub(super) fn shift_started(&mut self, id: &DriverId, until: Option<Timestamp>) -> Check {
         let driver = self.driver_mut(id)?;
         ensure(driver.shift == Shift::Off, rule::DRIVER_SHIFT, || format!("driver {id} is {}", driver.state()))?;
+        driver.sent.clear();
         (driver.shift, driver.until, driver.paused, driver.silent) = (Shift::On, until, false, false);
         self.watch_driver(id);
         Ok(())
+    }
+
+    pub(super) fn shift_planned(&mut self, id: &DriverId, planned: Option<PlannedShift>) -> Check {
+        let at = self.at;
+        let driver = self.driver(id)?;
+        ensure(driver.shift == Shift::Off, rule::DRIVER_SHIFT, || format!("driver {id} is {}", driver.state()))?;
+        let ahead = planned.is_none_or(|planned| at <= planned.from && planned.from <= planned.until);
+        ensure(ahead, rule::SHIFT_PLANNED, || format!("driver {id} is to work {planned:?}"))
     }
 
     pub(super) fn shift_ending(&mut self, id: &DriverId) -> Check {
@@ -139,6 +151,17 @@ impl Auditor {
         ensure(driver.silent, rule::DRIVER_SILENCE, || format!("driver {id} was not silent"))?;
         driver.silent = false;
         Ok(())
+    }
+
+    /// Only who has nothing to do and could take an order is told to wait elsewhere.
+    pub(super) fn reposition_suggested(&mut self, id: &DriverId, to: Position, arrive_at: Timestamp) -> Check {
+        let at = self.at;
+        ensure(arrive_at >= at, rule::REPOSITION_PAST, || format!("driver {id} would be there at {arrive_at}"))?;
+        let driver = self.on_shift(id)?;
+        let idle = driver.is_available() && driver.orders.is_empty() && driver.offer.is_none();
+        driver.sent.insert((to, arrive_at));
+        let state = driver.state();
+        ensure(idle, rule::REPOSITION_IDLE, || format!("driver {id} is {state} or has something to do"))
     }
 
     fn on_shift(&mut self, id: &DriverId) -> Result<&mut Driver, Breach> {

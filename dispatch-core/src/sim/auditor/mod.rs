@@ -187,10 +187,14 @@ impl Auditor {
     fn judge(&mut self, event: &Event) -> Check {
         let role = event.actor.role;
         match &event.kind {
-            EventKind::Configured { version, config } => self.configured(*version, config),
+            EventKind::Configured { version, config } => self.configured(role, *version, config),
             EventKind::DriverRegistered { driver } => self.driver_registered(driver),
             EventKind::DriverRated { driver, .. } => self.driver(driver).map(drop),
+            EventKind::ShiftPlanned { driver, planned } => self.shift_planned(driver, *planned),
             EventKind::ShiftStarted { driver, until } => self.shift_started(driver, *until),
+            EventKind::RepositionSuggested { driver, position, arrive_at } => {
+                self.reposition_suggested(driver, *position, *arrive_at)
+            }
             EventKind::ShiftEnding { driver } => self.shift_ending(driver),
             EventKind::ShiftEnded { driver } => self.shift_ended(driver),
             EventKind::DriverPaused { driver } => self.driver_paused(driver, true),
@@ -226,7 +230,9 @@ impl Auditor {
         }
     }
 
-    fn configured(&mut self, version: u32, config: &EngineConfig) -> Check {
+    fn configured(&mut self, role: Role, version: u32, config: &EngineConfig) -> Check {
+        let may = matches!(role, Role::System | Role::Dispatcher);
+        ensure(may, rule::LOG_CONFIG_ROLE, || format!("a {role} set version {version}"))?;
         let expected = self.version + 1;
         ensure(version == expected, rule::LOG_CONFIG_VERSION, || {
             format!("expected version {expected}, got {version}")

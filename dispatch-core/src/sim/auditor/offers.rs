@@ -167,6 +167,8 @@ impl Auditor {
         }
         let plan = if let By::Acceptance(made_at) = by { Plan::Since(made_at) } else { Plan::Anew };
         self.check_route(driver, &[], stops, plan)?;
+        let pickups = stops.iter().filter(|stop| stop.kind == StopKind::Pickup);
+        self.driver_mut(driver)?.sent.extend(pickups.map(|stop| (stop.position, stop.arrive_at)));
         if by == By::Engine {
             self.check_engine_limits(orders, driver, stops)?;
         }

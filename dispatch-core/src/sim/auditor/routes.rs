@@ -45,7 +45,7 @@ impl Auditor {
         let mut left_at = Timestamp::MIN;
         for stop in stops {
             self.check_position(stop)?;
-            self.check_times(stop, left_at, plan)?;
+            self.check_times(id, stop, left_at, plan)?;
             self.check_arrival(id, stop)?;
             left_at = stop.leave_at;
         }
@@ -88,7 +88,7 @@ impl Auditor {
         })
     }
 
-    fn check_times(&self, stop: &Stop, left_at: Timestamp, plan: Plan) -> Check {
+    fn check_times(&self, driver: &DriverId, stop: &Stop, left_at: Timestamp, plan: Plan) -> Check {
         let Stop { kind, arrived_at, arrive_at, done_at, leave_at, .. } = stop;
         // A driver can be at one pickup and have said that it was at another one before.
         let onward = arrived_at.is_some() || left_at <= *arrive_at;
@@ -111,7 +111,9 @@ impl Auditor {
             Plan::Since(offered_at) => offered_at,
             Plan::Earlier => return Ok(()),
         };
-        let ahead = *done_at >= since && (arrived_at.is_some() || *arrive_at >= since);
+        // Who goes where it was sent, come what may, is there without saying so.
+        let was_sent = !self.config.divert && self.drivers[driver].sent.contains(&(stop.position, *arrive_at));
+        let ahead = *done_at >= since && (arrived_at.is_some() || was_sent || *arrive_at >= since);
         ensure(ahead, rule::ROUTE_PAST, || format!("arrives {arrive_at}, done {done_at}, planned at {since}"))?;
         let mut fetched = stop.orders.iter().filter(|_| *kind == StopKind::Pickup);
         fetched.try_for_each(|id| {

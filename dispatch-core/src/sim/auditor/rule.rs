@@ -13,6 +13,7 @@ rules! {
     LOG_SEQUENCE = "log.sequence": "Events are numbered from 1 without gaps.";
     LOG_TIME = "log.time": "Time never goes back.";
     LOG_CONFIGURED_FIRST = "log.configured_first": "The first event sets the market's rules.";
+    LOG_CONFIG_ROLE = "log.config_role": "Rules are set by a dispatcher or the system.";
     LOG_CONFIG_VERSION = "log.config_version": "Versions of the rules count up from 1 by one.";
 
     LIMIT_ORDERS = "limit.orders": "No more orders are in memory than the market holds.";
@@ -23,6 +24,9 @@ rules! {
     DRIVER_SHIFT = "driver.shift": "A shift starts when there is none, ends when there is one, and the rest needs one.";
     DRIVER_PAUSE = "driver.pause": "Pause and resume alternate.";
     DRIVER_SILENCE = "driver.silence": "Silent and heard alternate.";
+    REPOSITION_IDLE = "reposition.idle": "Only a driver who is available and has nothing to do is told to wait elsewhere.";
+    REPOSITION_PAST = "reposition.past": "Nobody is told to be somewhere in the past.";
+    SHIFT_PLANNED = "shift.planned": "A shift on the roster lies ahead and ends after it begins.";
     SHIFT_ENDED_LOADED = "shift.ended_loaded": "A shift has ended only when the driver has no order.";
     SHIFT_ENDING_EMPTY = "shift.ending_empty": "A shift is ending only while an order is on board.";
     SHIFT_RETURNS = "shift.returns": "Orders not picked up leave a driver in the instant its shift begins to end.";

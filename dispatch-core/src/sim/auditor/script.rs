@@ -6,7 +6,8 @@ use crate::event::{Event, EventKind, HoldReason, ReturnReason, RoundFailure};
 use crate::geo::Position;
 use crate::matching::explanation::{Considered, Decision};
 use crate::model::{
-    Actor, DriverId, DriverSpec, FailReason, KitchenStatus, Label, OfferId, OrderId, OrderSpec, Reason, Role, Units,
+    Actor, DriverId, DriverSpec, FailReason, KitchenStatus, Label, OfferId, OrderId, OrderSpec, PlannedShift, Reason,
+    Role, Units,
 };
 use crate::offer::OfferOutcome;
 use crate::route::{Stop, StopKind};
@@ -172,6 +173,16 @@ impl Script {
         self.event(EventKind::ShiftEnded { driver: driver_id(driver) })
     }
 
+    pub(in crate::sim) fn shift_planned(self, driver: &str, from: i64, until: i64) -> Self {
+        let planned = PlannedShift { from: secs(from), until: secs(until), start: order_spec("o").pickup.position };
+        self.event(EventKind::ShiftPlanned { driver: driver_id(driver), planned: Some(planned) })
+    }
+
+    pub(in crate::sim) fn reposition(self, driver: &str, arrive_at: i64) -> Self {
+        let (driver, position) = (driver_id(driver), order_spec("o").pickup.position);
+        self.event(EventKind::RepositionSuggested { driver, position, arrive_at: secs(arrive_at) })
+    }
+
     pub(in crate::sim) fn paused(self, driver: &str) -> Self {
         self.event(EventKind::DriverPaused { driver: driver_id(driver) })
     }
@@ -243,6 +254,7 @@ impl Script {
             terms: vec![Label::new("to_pickup_min").unwrap()],
             best: best.into_iter().collect(),
             excluded: BTreeMap::new(),
+            with: Vec::new(),
         }
     }
 

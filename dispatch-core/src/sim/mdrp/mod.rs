@@ -25,7 +25,7 @@ mod table;
 mod testing;
 
 pub use check::check;
-pub use day::Day;
+pub use day::{Day, Knowledge};
 pub use instance::{Courier, Instance, InstanceFiles, MAX_MINUTE, Order, Parameters, Restaurant};
 pub use metrics::{Metrics, mean};
 pub use plane::{MAX_COORDINATE_M, PlanarTravel, Point};

@@ -50,7 +50,10 @@ impl Point {
 
 /// `position` in metres east and north of latitude and longitude zero, each rounded to the whole metre.
 fn whole_meters(position: Position) -> [i32; 2] {
-    [position.lng(), position.lat()].map(|degrees| (degrees.to_radians() * EARTH_RADIUS_M).round() as i32)
+    [position.lng(), position.lat()].map(|degrees| {
+        let meters = degrees.to_radians() * EARTH_RADIUS_M;
+        (meters + 0.5_f64.copysign(meters)) as i32
+    })
 }
 
 /// Straight-line travel on the plane in whole minutes, rounded up; the same for every vehicle at every time.

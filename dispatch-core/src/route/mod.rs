@@ -1,10 +1,12 @@
 //! A driver's route: the stops it still has to make, with projected times.
 
+pub(crate) mod plan;
+
 use crate::config::ServiceTimes;
 use crate::eta::TravelTime;
 use crate::geo::Position;
 use crate::model::{OrderId, Vehicle};
-use crate::units::Timestamp;
+use crate::units::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What happens at a stop.
@@ -64,10 +66,13 @@ pub struct Anchor {
 /// Sets the expected times of `stops` for a driver that was at `from` and cannot finish anything before `now`.
 ///
 /// At a pickup the orders change hands once the driver is there and its service before pickup is over, but not before
-/// each of them is ready. One service per stop, however many orders it is for.
+/// each of them is ready. One service per stop, however many orders it is for. `bound_for` is where the driver was sent
+/// and when it gets, or got, there: no fix has to say so.
+#[expect(clippy::too_many_arguments, reason = "each is one thing the times follow from")]
 pub(crate) fn project(
     stops: &mut [Stop],
     from: Anchor,
+    bound_for: Option<Anchor>,
     now: Timestamp,
     vehicle: Vehicle,
     service: &ServiceTimes,
@@ -75,12 +80,10 @@ pub(crate) fn project(
     ready_at: impl Fn(&OrderId) -> Timestamp,
 ) {
     let mut here = from;
-    for stop in stops {
-        let (before, after) = match stop.kind {
-            StopKind::Pickup => (service.before_pickup, service.after_pickup),
-            StopKind::Dropoff => (service.before_dropoff, service.after_dropoff),
-        };
-        stop.arrive_at = stop.arrived_at.unwrap_or_else(|| {
+    for (i, stop) in stops.iter_mut().enumerate() {
+        let (before, after) = service_at(stop.kind, service);
+        let bound = bound_for.filter(|bound| i == 0 && bound.position == stop.position);
+        stop.arrive_at = stop.arrived_at.or(bound.map(|bound| bound.at)).unwrap_or_else(|| {
             let leg = travel.travel(here.position, stop.position, vehicle, here.at);
             (here.at + leg.duration).max(now)
         });
@@ -91,6 +94,14 @@ pub(crate) fn project(
         stop.done_at = (stop.arrive_at + before).max(now).max(ready.unwrap_or(now));
         stop.leave_at = stop.done_at + after;
         here = Anchor { position: stop.position, at: stop.leave_at };
+    }
+}
+
+/// The service before and after what happens at a stop.
+fn service_at(kind: StopKind, service: &ServiceTimes) -> (Millis, Millis) {
+    match kind {
+        StopKind::Pickup => (service.before_pickup, service.after_pickup),
+        StopKind::Dropoff => (service.before_dropoff, service.after_dropoff),
     }
 }
 
@@ -109,12 +120,17 @@ pub(crate) fn peak_load(on_board: u32, stops: &[Stop], units: impl Fn(&OrderId) 
     peak
 }
 
+/// Takes everything off `stops` that is for orders which `stay` does not hold for.
+pub(crate) fn keep(stops: &mut Vec<Stop>, stay: impl Fn(&OrderId) -> bool) {
+    for stop in stops.iter_mut() {
+        stop.orders.retain(&stay);
+    }
+    stops.retain(|stop| !stop.orders.is_empty());
+}
+
 /// `stops` without everything that is for `order`.
 pub(crate) fn without(stops: &[Stop], order: &OrderId) -> Vec<Stop> {
     let mut left = stops.to_vec();
-    for stop in &mut left {
-        stop.orders.retain(|other| other != order);
-    }
-    left.retain(|stop| !stop.orders.is_empty());
+    keep(&mut left, |other| other != order);
     left
 }

@@ -1,0 +1,83 @@
+//! What an answer says of a request that was not carried out.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// What went wrong, as RFC 9457 has it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ProblemBody {
+    /// Always `about:blank`: the code tells.
+    pub(crate) r#type: &'static str,
+    /// The status in words.
+    pub(crate) title: &'static str,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
+    pub(crate) status: u16,
+    /// What is wrong, for people.
+    pub(crate) detail: String,
+    pub(crate) code: Code,
+    /// The field that is wrong, as `pickup.lat`; or the parameter, or the header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) field: Option<String>,
+}
+
+/// What went wrong, for programs. `invalid_value` is what this contract rules out; everything else depends on what the server
+/// knows, is set to, or has to do just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Code {
+    // 400
+    MalformedJson,
+    BrokenBody,
+    // 401
+    Unauthenticated,
+    // 403
+    Forbidden,
+    NoKeys,
+    NotLocal,
+    NotYourPlace,
+    // 404
+    UnknownRoute,
+    UnknownMarket,
+    UnknownOrder,
+    UnknownDriver,
+    UnknownOffer,
+    // 405
+    MethodNotAllowed,
+    // 408
+    RequestTimeout,
+    // 409
+    OrderDiffers,
+    OrderState,
+    DriverState,
+    OfferClosed,
+    NotYours,
+    NotAllowed,
+    Capacity,
+    Skill,
+    OnShiftElsewhere,
+    DriverElsewhere,
+    NoDriver,
+    // 412
+    Changed,
+    // 413
+    BodyTooLarge,
+    // 415
+    UnsupportedMediaType,
+    // 422
+    InvalidValue,
+    OutOfRange,
+    OutsideMarkets,
+    WhichMarket,
+    TooOld,
+    FromFuture,
+    TooFast,
+    // 429
+    RateLimited,
+    // 503
+    Busy,
+    Full,
+    Late,
+    Stopping,
+}

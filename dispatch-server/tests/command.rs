@@ -1,0 +1,154 @@
+//! The binary as it is run.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod common;
+
+use common::{Api, Server};
+use dispatch_server::{DOCUMENTED_DEFAULTS, KeyHash};
+use reqwest::Method;
+use serde_json::json;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dispatch-server"));
+    command.args(args).env_remove("DISPATCH_CONFIG").env_remove("RUST_LOG");
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// What it printed, if it was content.
+#[track_caller]
+fn printed(args: &[&str]) -> String {
+    let output = run(args);
+    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+    text(&output.stdout).to_owned()
+}
+
+/// What it complained about, if it was not.
+#[track_caller]
+fn complaint(args: &[&str]) -> String {
+    let output = run(args);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""), "{args:?}");
+    text(&output.stderr).to_owned()
+}
+
+/// A key that was made, and the lines that let it in.
+#[track_caller]
+fn key(args: &[&str]) -> (String, String) {
+    let printed = printed(&[&["key", "create"], args].concat());
+    let (key, lines) = printed.split_once('\n').unwrap();
+    assert!(key.starts_with("dk_") && key.len() == 67, "{key}");
+    assert!(lines.contains(&KeyHash::of(key).to_hex()) && !lines.contains(key), "{lines}");
+    (key.to_owned(), lines.to_owned())
+}
+
+#[tokio::test]
+async fn keys_open_what_their_role_may() {
+    let (odd, long) = ("\"\\ \u{301}'\n[[", "x".repeat(129));
+    let (admin, admin_lines) = key(&["--role", "admin", "--name", odd]);
+    let (dispatcher, dispatcher_lines) = key(&["--role", "dispatcher"]);
+    let (merchant, merchant_lines) = key(&["--role", "merchant", "--merchant", "p", "q"]);
+    let (driver, driver_lines) = key(&["--role", "driver", "--subject", "ana"]);
+    let server = Server::with(&[admin_lines, dispatcher_lines, merchant_lines, driver_lines].concat()).await;
+    let status = async |key: &str, path: &str| server.send_as(key, Method::GET, path, None).await.status;
+    for (key, stats, own, orders) in [
+        (&admin, 200, 404, 200),
+        (&dispatcher, 200, 404, 200),
+        (&merchant, 403, 403, 200),
+        (&driver, 403, 404, 200),
+        (&"dk_0".to_owned(), 401, 401, 401),
+    ] {
+        let found =
+            [status(key, "/v1/stats").await, status(key, "/v1/drivers/ana").await, status(key, "/v1/orders").await];
+        assert_eq!(found, [stats, own, orders], "{key}");
+    }
+    for place in ["p", "q", "r"] {
+        let place_of = json!({"lat": 1, "lng": 1, "id": place});
+        let order = json!({"id": place, "pickup": place_of, "dropoff": place_of});
+        let status = server.send_as(&merchant, Method::POST, "/v1/orders", Some(order)).await.status;
+        assert_eq!(status, if place == "r" { 403 } else { 201 });
+    }
+    server.stop().await;
+
+    for (args, about) in [
+        (&["--role", "merchant"][..], "places"),
+        (&["--role", "driver"], "driver"),
+        (&["--role", "admin", "--subject", "ana"], "driver"),
+        (&["--role", "driver", "--subject", "a b"], "driver"),
+        (&["--role", "driver", "--subject", "ana\"\nrole = \"admin"], "driver"),
+        (&["--role", "merchant", "--merchant", "p\", \"q"], "places"),
+        (&["--role", "admin", "--name", &long], "name"),
+    ] {
+        let complaint = complaint(&[&["key", "create"], args].concat());
+        assert!(complaint.contains(about), "{args:?}: {complaint}");
+    }
+}
+
+#[test]
+fn the_configuration_is_printed_and_checked() {
+    assert_eq!(printed(&["print-config"]), DOCUMENTED_DEFAULTS);
+    assert!(printed(&["check-config", "--listen", "[::1]:1"]).contains("[::1]:1"));
+    assert!(complaint(&["check-config", "--set", "limits.queue=0"]).contains("limits.queue"));
+    assert!(complaint(&["check-config", "--config", "/nowhere"]).contains("/nowhere"));
+    assert!(complaint(&["serve", "--listen", "0.0.0.0:0"]).contains("listen"));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    assert!(complaint(&["serve", "--listen", &taken]).contains(&taken) || cfg!(windows));
+    let mut named = command(&["check-config"]);
+    let named = named.env("DISPATCH_LIMITS_QUEUE", "x").output().unwrap();
+    assert!(text(&named.stderr).contains("limits.queue"), "{}", text(&named.stderr));
+}
+
+/// A running server, killed if the test ends before it does.
+struct Running {
+    process: Child,
+    log: BufReader<std::process::ChildStderr>,
+    api: Api,
+}
+
+impl Running {
+    fn start() -> Self {
+        let mut command = command(&["serve", "--listen", "127.0.0.1:0"]);
+        let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(process.stderr.take().unwrap());
+        let mut line = String::new();
+        log.read_line(&mut line).unwrap();
+        let url = line.split_once("listening on ").unwrap().1.split(',').next().unwrap();
+        let api = Api::new(url.to_owned());
+        Self { process, log, api }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn asked_to_end_it_ends_well() {
+    for (signal, used) in [("TERM", false), ("INT", false), ("TERM", true), ("INT", true)] {
+        let mut running = Running::start();
+        if used {
+            running.api.get("/health/ready").await.ok();
+        }
+        // The first moment is as good as any other.
+        let kill = format!("kill -{signal} {}", running.process.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        let mut log = String::new();
+        running.log.read_to_string(&mut log).unwrap();
+        assert_eq!(running.process.wait().unwrap().code(), Some(0), "{signal}: {log}");
+        assert!(log.contains("stopping") && log.trim_end().ends_with("stopped"), "{log}");
+        assert!(!log.contains('\u{1b}'), "a log that is no terminal has no colours: {log}");
+    }
+}

@@ -1,0 +1,478 @@
+//! The contract and the server say the same.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod common;
+
+use common::contract::Contract;
+use common::{Server, keys, order};
+use dispatch_server::{Sources, State, router};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answers_of_a_day_are_described() {
+    let server = Server::start().await;
+    let contract = Contract::of(&server).await;
+    let see = async |id: &str, method: Method, path: &str, body: Option<Value>| {
+        let answer = server.send_as("", method, path, body).await;
+        contract.describes(id, &answer);
+        answer.ok()
+    };
+    let (get, put, post) = (Method::GET, Method::PUT, Method::POST);
+    let registered = json!({"vehicle": "car", "capacity": 2, "skills": ["cold-box"]});
+    see("registerDriver", put.clone(), "/v1/drivers/ana", Some(registered.clone())).await;
+    see("registerDriver", put.clone(), "/v1/drivers/ana", Some(registered)).await;
+    see("rateDriver", put.clone(), "/v1/drivers/ana/rating", Some(json!({"rating": 4.5}))).await;
+    see("startShift", post.clone(), "/v1/drivers/ana/shift/start", None).await;
+    let position = json!({"lat": 52.52, "lng": 13.4, "accuracy_m": 8, "battery_percent": 87.5});
+    see("reportPosition", post.clone(), "/v1/drivers/ana/position", Some(position)).await;
+    let items = json!([{"driver": "ana", "lat": 52.52, "lng": 13.4}, {"driver": "eve", "lat": 1, "lng": 1}, 7]);
+    see("reportPositions", post.clone(), "/v1/positions", Some(json!({"positions": items}))).await;
+    see("pauseShift", post.clone(), "/v1/drivers/ana/shift/pause", None).await;
+    see("resumeShift", post.clone(), "/v1/drivers/ana/shift/resume", None).await;
+    see("getDriverOffer", get.clone(), "/v1/drivers/ana/offer", None).await;
+    for id in ["o", "p", "q", "r"] {
+        let mut full = order(id);
+        full["skills"] = json!(["cold-box"]);
+        full["pay"] = json!({"fee_minor": 500});
+        full["display"] = json!("2 Margherita");
+        full["promised_at"] = json!("2026-01-01T01:00:00Z");
+        see("submitOrder", post.clone(), "/v1/orders", Some(full.clone())).await;
+        see("submitOrder", post.clone(), "/v1/orders", Some(full)).await;
+    }
+    see("explainOrder", get.clone(), "/v1/orders/o/explanation", None).await;
+    let at = json!({"ready_at": "2026-01-01T00:05:00Z"});
+    see("setReadyTime", put.clone(), "/v1/orders/o/ready-time", Some(at)).await;
+    see("kitchenProgress", post.clone(), "/v1/orders/o/kitchen", Some(json!({"status": "ready"}))).await;
+    let offer = server.offer("", "ana").await;
+    see("getDriverOffer", get.clone(), "/v1/drivers/ana/offer", None).await;
+    see("getOffer", get.clone(), &format!("/v1/offers/{offer}"), None).await;
+    see("declineOffer", post.clone(), &format!("/v1/offers/{offer}/decline"), None).await;
+    see("kitchenProgress", post.clone(), "/v1/orders/p/kitchen", Some(json!({"status": "ready"}))).await;
+    let offer = server.offer("", "ana").await;
+    see("explainOrder", get.clone(), "/v1/orders/p/explanation", None).await;
+    see("acceptOffer", post.clone(), &format!("/v1/offers/{offer}/accept"), None).await;
+    see("getEta", get.clone(), "/v1/orders/p/eta", None).await;
+    for step in ["arrived_at_pickup", "picked_up", "departed", "arrived_at_dropoff", "delivered"] {
+        see("getDriver", get.clone(), "/v1/drivers/ana", None).await;
+        see("progressOrder", post.clone(), "/v1/orders/p/progress", Some(json!({"step": step}))).await;
+        see("getOrder", get.clone(), "/v1/orders/p", None).await;
+    }
+    see("getEta", get.clone(), "/v1/orders/p/eta", None).await;
+    see("kitchenProgress", post.clone(), "/v1/orders/q/kitchen", Some(json!({"status": "ready"}))).await;
+    see("assignOrder", post.clone(), "/v1/orders/q/assign", Some(json!({"driver": "ana"}))).await;
+    see("takeBackOrder", post.clone(), "/v1/orders/q/take-back", None).await;
+    see("cancelOrder", post.clone(), "/v1/orders/q/cancel", Some(json!({"reason": "closed"}))).await;
+    see("failOrder", post.clone(), "/v1/orders/r/fail", Some(json!({"reason": "lost"}))).await;
+    for (id, path) in [
+        ("listDrivers", "/v1/drivers"),
+        ("nearestDrivers", "/v1/nearest-drivers?lat=52.5&lng=13.4"),
+        ("listOrders", "/v1/orders?limit=2"),
+        ("listMarkets", "/v1/markets"),
+        ("getMarket", "/v1/markets/default"),
+        ("getStats", "/v1/stats"),
+        ("getLive", "/health/live"),
+        ("getReady", "/health/ready"),
+        ("getOpenApi", "/openapi.json"),
+        ("getDocs", "/docs"),
+        ("getDocsPage", "/docs/"),
+        ("getDocsFile", "/docs/index.html"),
+        ("getDocsFile", "/docs/swagger-ui.css"),
+        ("getDocsFile", "/docs/swagger-ui-bundle.js"),
+        ("getDocsFile", "/docs/favicon-16x16.png"),
+    ] {
+        see(id, get.clone(), path, None).await;
+    }
+    see("endShift", post, "/v1/drivers/ana/shift/end", None).await;
+    let tag = server.get("/v1/orders/p").await.etag();
+    let same = server.raw(get, "/v1/orders/p", &[("if-none-match", &tag)], Vec::new()).await;
+    assert_eq!(same.status, 304);
+    contract.describes("getOrder", &same);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_are_described() {
+    let server = Server::with(&keys()).await;
+    let contract = Contract::of(&server).await;
+    for (method, path, operation) in contract.operations() {
+        let id = operation["operationId"].as_str().unwrap();
+        let path = path.replace("{id}", "default-7").replace("{file}", "none.js");
+        for key in ["", "admin", "dispatcher", "merchant", "driver"] {
+            for body in [None, Some(json!({})), Some(json!([])), Some(json!({"x": 1}))] {
+                contract.describes(id, &server.send_as(key, method.clone(), &path, body).await);
+            }
+        }
+        let bearer = ("authorization", "Bearer admin");
+        for headers in [&[bearer, JSON][..], &[bearer, ("content-type", "text/plain")], &[bearer]] {
+            for body in [&b"{"[..], b"\xff", b"\x00", b"", b"null"] {
+                let answer = server.raw(method.clone(), &path, headers, body.to_vec()).await;
+                contract.describes(id, &answer);
+            }
+        }
+    }
+    server.driver("admin", "ana").await;
+    let mut last = 200;
+    for _ in 0..6 {
+        let body = json!({"lat": 52.52, "lng": 13.4});
+        let answer = server.send_as("admin", Method::POST, "/v1/drivers/ana/position", Some(body)).await;
+        contract.describes("reportPosition", &answer);
+        last = answer.status;
+    }
+    assert_eq!(last, 429);
+    server.stop().await;
+}
+
+/// A value for each field of a request that does not have to be there, or the ones that do.
+fn sample(contract: &Contract, schema: &Value, name: &str) -> Value {
+    let schema = contract.resolve(schema);
+    let kind = schema["type"].as_array().map_or(&schema["type"], |kinds| &kinds[0]);
+    match kind.as_str().unwrap() {
+        "object" => {
+            let fields = schema["properties"].as_object().unwrap().iter();
+            fields.map(|(name, field)| (name.clone(), sample(contract, field, name))).collect()
+        }
+        "array" => json!([sample(contract, &schema["items"], name)]),
+        "string" if schema["enum"].is_array() => schema["enum"][0].clone(),
+        "string" if schema["format"] == "date-time" => json!("2026-01-01T00:00:30Z"),
+        "string" if name == "market" => json!("default"),
+        "string" => json!("ana"),
+        _ => json!(1),
+    }
+}
+
+/// Sends a body to every operation that takes one: the sample of its schema, changed at each field in turn by `change`, which
+/// sees the field's schema and its value. Gives every answer with where it was changed.
+async fn changed(server: &Server, change: fn(&Value, &Value) -> Option<Value>) -> Vec<(String, common::Answer)> {
+    let contract = Contract::of(server).await;
+    let mut answers = Vec::new();
+    for (method, path, operation) in contract.operations() {
+        let Some(schema) = contract.body(operation) else { continue };
+        let body = sample(&contract, schema, "");
+        let path = path.replace("{id}", "ana");
+        for (pointer, schema) in fields(&contract, schema, "") {
+            let Some(value) = change(schema, body.pointer(&pointer).unwrap()) else { continue };
+            let mut body = body.clone();
+            *body.pointer_mut(&pointer).unwrap() = value;
+            let answer = server.send_as("", method.clone(), &path, Some(body)).await;
+            answers.push((format!("{method} {path} {pointer}"), answer));
+        }
+    }
+    answers
+}
+
+/// Every field of a schema, the fields of its fields and itself, as JSON pointers.
+fn fields<'a>(contract: &'a Contract, schema: &'a Value, at: &str) -> Vec<(String, &'a Value)> {
+    let schema = contract.resolve(schema);
+    let mut found = vec![(at.to_owned(), schema)];
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        found.extend(fields(contract, field, &format!("{at}/{name}")));
+    }
+    if let Some(items) = schema.get("items").filter(|_| at == "/positions") {
+        found.extend(fields(contract, items, &format!("{at}/0")));
+    }
+    found
+}
+
+/// Whether an answer refuses a value as one that the contract rules out; in a batch, the item.
+fn rules_out(answer: &common::Answer) -> bool {
+    let invalid_item = answer.body["results"][0]["outcome"] == "invalid";
+    invalid_item || (answer.status == 422 && answer.body["code"] == "invalid_value")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_is_no_list_of_its_values() {
+    let server = Server::start().await;
+    let as_list = |_: &Value, value: &Value| Some(value.as_object()?.values().cloned().collect());
+    let answers = changed(&server, as_list).await;
+    assert!(answers.len() > 12, "{}", answers.len());
+    for (place, answer) in answers {
+        assert!(rules_out(&answer), "{place}: {} {}", answer.status, answer.body);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_word_is_no_object() {
+    let server = Server::start().await;
+    let as_object = |schema: &Value, value: &Value| {
+        schema["enum"].is_array().then(|| Value::from_iter([(value.as_str().unwrap(), Value::Null)]))
+    };
+    let answers = changed(&server, as_object).await;
+    assert_eq!(answers.len(), 4);
+    for (place, answer) in answers {
+        assert!(rules_out(&answer), "{place}: {} {}", answer.status, answer.body);
+    }
+    server.stop().await;
+}
+
+/// The type of a schema's values, beside null.
+fn kind(schema: &Value) -> &str {
+    let kind = &schema["type"];
+    kind.as_str().or_else(|| kind[0].as_str()).unwrap_or_default()
+}
+
+fn is_number(schema: &Value) -> bool {
+    matches!(kind(schema), "integer" | "number")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_are_those_of_json_schema() {
+    let server = Server::start().await;
+    let whole = changed(&server, |schema, _| is_number(schema).then(|| json!(1.0))).await;
+    let least = changed(&server, |schema, _| is_number(schema).then(|| schema["minimum"].clone())).await;
+    let most = changed(&server, |schema, _| is_number(schema).then(|| schema["maximum"].clone())).await;
+    assert!(whole.len() > 15, "{}", whole.len());
+    for (place, answer) in whole.into_iter().chain(least).chain(most) {
+        assert!(!rules_out(&answer), "{place}: {} {}", answer.status, answer.body);
+    }
+    let part = changed(&server, |schema, _| (kind(schema) == "integer").then(|| json!(1.5))).await;
+    let below = changed(&server, |schema, _| Some(json!(schema["minimum"].as_f64()? - 1.0))).await;
+    let above = changed(&server, |schema, _| Some(json!(schema["maximum"].as_f64()? + 1.0))).await;
+    assert!(part.len() > 4 && below.len() > 15 && above.len() > 15);
+    for (place, answer) in part.into_iter().chain(below).chain(above) {
+        assert!(rules_out(&answer), "{place}: {} {}", answer.status, answer.body);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lengths_are_counted_in_characters() {
+    fn text(length: usize) -> Value {
+        json!("\u{1f355}".repeat(length))
+    }
+    let server = Server::start().await;
+    let full = changed(&server, |schema, _| Some(text(schema["maxLength"].as_u64()? as usize))).await;
+    let over = changed(&server, |schema, _| Some(text(schema["maxLength"].as_u64()? as usize + 1))).await;
+    assert!(full.len() > 6, "{}", full.len());
+    for (place, answer) in full {
+        assert!(!rules_out(&answer), "{place}: {} {}", answer.status, answer.body);
+    }
+    for (place, answer) in over {
+        assert!(rules_out(&answer), "{place}: {} {}", answer.status, answer.body);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_sets_of_at_most_so_many() {
+    let server = Server::start().await;
+    let names = |count: usize| (0..count).map(|number| json!(format!("s{number}"))).collect::<Value>();
+    for (skills, status) in [(names(16), 201), (names(17), 422), (json!(["a", "b", "a"]), 422)] {
+        let driver = server.put(&format!("/v1/drivers/d{status}"), json!({"skills": skills})).await;
+        let mut order = order(&format!("o{status}"));
+        order["skills"] = skills;
+        let order = server.post("/v1/orders", order).await;
+        assert_eq!((driver.status, order.status), (status, status), "{} {}", driver.body, order.body);
+        if status == 422 {
+            driver.problem(422, "invalid_value").field("skills");
+            order.problem(422, "invalid_value").field("skills");
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_are_those_of_rfc_3339() {
+    let server = Server::start().await;
+    server.post("/v1/orders", order("o")).await.ok();
+    let ready_at = async |time: &str| server.put("/v1/orders/o/ready-time", json!({"ready_at": time})).await;
+    for time in ["2026-01-01t00:01:00z", "2026-01-01T01:01:00.123456789012+01:00", "2025-12-31T23:58:60.5-00:01"] {
+        ready_at(time).await.ok();
+    }
+    for time in ["0000-01-01T00:00:00Z", "9999-12-31T23:59:59.999-23:59", "2024-12-31T23:59:60Z"] {
+        ready_at(time).await.problem(422, "out_of_range").field("ready_at");
+    }
+    for time in ["2026-01-01T00:01:00", "2026-01-01 00:01:00Z", "2026-01-01T00:00:60Z", "2026-01-01T00:01:00.Z"] {
+        ready_at(time).await.problem(422, "invalid_value").field("ready_at");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_of_an_item_stands_there_once() {
+    let server = Server::start().await;
+    server.driver("", "ana").await;
+    server.pass(5);
+    let item = r#"{"driver":"eve","lat":52.52,"lng":13.4,"driver":"ana"}"#;
+    let body = format!(r#"{{"positions":[{item},{item}]}}"#).into_bytes();
+    let answer = server.raw(Method::POST, "/v1/positions", &[JSON], body).await.ok();
+    assert_eq!(answer.at("/results/1/outcome"), "invalid");
+    assert!(answer.at("/results/1/detail").as_str().unwrap().starts_with("driver: duplicate"), "{:#}", answer.body);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conditions_are_entity_tags() {
+    let server = Server::start().await;
+    let tag = server.post("/v1/orders", order("o")).await.ok().etag();
+    let get =
+        async |known: &str| server.raw(Method::GET, "/v1/orders/o", &[("if-none-match", known)], Vec::new()).await;
+    for known in [&tag, "*", &format!("W/{tag}"), &format!("\"a,b\", {tag}"), &format!(",{tag},,")] {
+        assert_eq!(get(known).await.status, 304, "{known}");
+    }
+    assert_eq!(get("\"other\"").await.status, 200);
+    let change = async |expected: &str| {
+        let body = br#"{"status":"confirmed"}"#.to_vec();
+        server.raw(Method::POST, "/v1/orders/o/kitchen", &[JSON, ("if-match", expected)], body).await
+    };
+    for wrong in ["", "other", "\"", "\"a\" \"b\"", "*, \"a\"", "w/\"a\"", "\"\u{fc}\""] {
+        get(wrong).await.problem(422, "invalid_value").field("If-None-Match");
+        change(wrong).await.problem(422, "invalid_value").field("If-Match");
+    }
+    change(&format!("W/{tag}")).await.problem(412, "changed");
+    change(&format!("\"a,b\" , {tag}")).await.ok();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_of_the_server_are_checked_and_then_unknown() {
+    let server = Server::start().await;
+    for (path, status) in [
+        ("/v1/offers/default-9999999999999999999", 404),
+        ("/v1/offers/default-10000000000000000000", 422),
+        ("/v1/offers/default-0", 422),
+        ("/v1/orders?cursor=nowhere~o", 404),
+        ("/v1/orders?cursor=~o", 422),
+        ("/v1/drivers?cursor=nowhere", 422),
+    ] {
+        assert_eq!(server.get(path).await.status, status, "{path}");
+    }
+    // Every id that a driver may have leads to it.
+    server.driver("", "nearest").await;
+    assert_eq!(server.get("/v1/drivers/nearest").await.ok().at("/id"), "nearest");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_methods_are_told_those_of_the_path() {
+    let server = Server::with(&keys()).await;
+    let contract = Contract::of(&server).await;
+    for (path, known) in contract.0["paths"].as_object().unwrap() {
+        for method in ["DELETE", "PATCH", "OPTIONS", "TRACE", "PUT", "POST", "QUERY"] {
+            if known.get(method.to_lowercase()).is_some() {
+                continue;
+            }
+            let path = path.replace("{id}", "x").replace("{file}", "x");
+            let answer = server.raw(method.parse().unwrap(), &path, &[], Vec::new()).await;
+            let allowed = answer.headers["allow"].to_str().unwrap().to_lowercase();
+            let allowed: Vec<_> = allowed.split(',').map(str::trim).filter(|method| *method != "head").collect();
+            let known: Vec<_> = known.as_object().unwrap().keys().collect();
+            assert!(
+                allowed.len() == known.len() && known.iter().all(|name| allowed.contains(&name.as_str())),
+                "{path}"
+            );
+            answer.problem(405, "method_not_allowed");
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_that_are_no_text_are_problems() {
+    let server = Server::start().await;
+    for path in
+        ["/docs/%ff", "/docs/..%2f..%2fCargo.toml", "/%ff", "/v1/drivers/", "/v1//drivers", "/v1/orders/a%2fb/x"]
+    {
+        server.get(path).await.problem(404, "unknown_route");
+    }
+    for path in ["/v1/drivers/%ff", "/v1/orders/%00", "/v1/orders/a%2fb", "/v1/markets/%zz", "/v1/offers/%E2%82-1"] {
+        server.get(path).await.problem(422, "invalid_value").field("id");
+    }
+    for query in ["limit=1&limit=2", "limit=%2B5x", "limit=", "limit=501", "limit=4294967296", "x=1", "market=%ff"] {
+        server.get(&format!("/v1/orders?{query}")).await.problem(422, "invalid_value");
+    }
+    server.stop().await;
+}
+
+/// The first line of the answer to these bytes.
+async fn status_line(server: &Server, request: Vec<u8>) -> String {
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    let talk = move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        // The server may stop to read before all is written.
+        let _ = stream.write_all(&request);
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    };
+    tokio::task::spawn_blocking(talk).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_request_is_answered_as_the_contract_says() {
+    let server = Server::start().await;
+    let about = Contract::of(&server).await.0["info"]["description"].as_str().unwrap().to_owned();
+    let long = |length: usize| format!("GET /v1/orders?market={} HTTP/1.1\r\n\r\n", "a".repeat(length));
+    let headers = "x: y\r\n".repeat(200);
+    for (request, status) in [
+        (long(60_000), "422 Unprocessable Entity"),
+        (long(70_000), "414 URI Too Long"),
+        (format!("GET / HTTP/1.1\r\n{headers}\r\n"), "431 Request Header Fields Too Large"),
+        ("GET /a b HTTP/1.1\r\n\r\n".to_owned(), "400 Bad Request"),
+        ("POST /v1/orders HTTP/1.1\r\ncontent-length: -1\r\n\r\n".to_owned(), "400 Bad Request"),
+    ] {
+        assert_eq!(status_line(&server, request.into_bytes()).await, format!("HTTP/1.1 {status}"));
+        assert!(status.starts_with("422") || about.contains(&format!("({})", &status[..3])), "{about}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_contract_follows_the_configuration() {
+    let with = async |file: &str| {
+        let server = Server::with(file).await;
+        let contract = Contract::of(&server).await;
+        server.stop().await;
+        contract
+    };
+    let limited = with("[limits]\npage = 7\nbatch_fixes = 3").await;
+    let limit = &limited.operation("listOrders")["parameters"][3];
+    assert_eq!((&limit["name"], &limit["schema"]["maximum"]), (&json!("limit"), &json!(7)));
+    let batch = &limited.0["components"]["schemas"]["ReportPositions"]["properties"]["positions"];
+    assert_eq!(batch["maxItems"], 3);
+    assert!(limited.operations().iter().all(|(_, _, operation)| operation.get("security").is_none()));
+    assert!(with(&keys()).await.operation("listOrders")["security"].is_array());
+
+    let state = State::start(Sources::default().load().unwrap()).unwrap();
+    let app = axum::Router::new().nest("/a/b", router(state.clone()));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/a/b/openapi.json", listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, app).into_future());
+    let nested: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+    assert_eq!(nested["servers"], json!([{"url": "/a/b"}]));
+    state.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_lead_to_operations_that_take_what_they_carry() {
+    let server = Server::start().await;
+    let contract = Contract::of(&server).await;
+    let mut links = 0;
+    for (_, _, operation) in contract.operations() {
+        for response in operation["responses"].as_object().unwrap().values() {
+            for link in response["links"].as_object().into_iter().flat_map(|links| links.values()) {
+                links += 1;
+                let target = contract.operation(link["operationId"].as_str().unwrap());
+                for (name, from) in link["parameters"].as_object().unwrap() {
+                    let taken = target["parameters"].as_array().unwrap();
+                    assert!(taken.iter().any(|parameter| parameter["name"] == *name), "{link}");
+                    let pointer = from.as_str().unwrap().strip_prefix("$response.body#/").unwrap();
+                    let mut schema = &response["content"]["application/json"]["schema"];
+                    for field in pointer.split('/') {
+                        schema = contract.resolve(schema);
+                        schema = if field == "0" { &schema["items"] } else { &schema["properties"][field] };
+                    }
+                    assert!(!schema.is_null(), "{link}");
+                }
+            }
+        }
+    }
+    assert!(links > 20, "{links}");
+    server.stop().await;
+}
