@@ -26,6 +26,11 @@ pub(crate) trait Design {
         None
     }
 
+    /// Bytes in use, if the memory is another process's.
+    fn bytes(&mut self) -> Option<f64> {
+        None
+    }
+
     /// Whether answers have to be right to the last digit.
     fn is_exact(&self) -> bool {
         false

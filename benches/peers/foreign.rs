@@ -8,7 +8,7 @@ use h3o::{CellIndex, LatLng, Resolution};
 use kiddo::{MutableKdTree, SquaredEuclidean};
 use parking_lot::RwLock;
 use rstar::primitives::GeomWithData;
-use rstar::{PointDistance, RTree};
+use rstar::RTree;
 use std::hint::black_box;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,10 +1,13 @@
 //! Our position index beside other designs, in one process, interleaved:
 //! `cargo run --release -p dispatch-benches --features peers --bin peers -- --drivers 30000,100000,1000000 --json`
 
+mod chart;
 mod designs;
+mod footprint;
 mod foreign;
 mod measure;
 mod redis;
+mod table;
 mod threads;
 mod workload;
 
@@ -14,10 +17,11 @@ use dispatch_core::{IndexBackend, Positions};
 use measure::{Tally, median};
 use serde_json::{Value, json};
 use std::fs;
-use std::process::Command;
+use std::path::PathBuf;
 use workload::Fleet;
 
-/// Measures position indexes side by side.
+/// Measures position indexes side by side: how much each does in a CPU second, how long single calls take, how much memory
+/// it needs, and how many of its answers are wrong.
 #[derive(Parser)]
 struct Arguments {
     /// Fleet sizes.
@@ -35,6 +39,9 @@ struct Arguments {
     /// Prints JSON lines instead of a table.
     #[arg(long)]
     json: bool,
+    /// Draws updates and searches against fleet size into this file.
+    #[arg(long)]
+    svg: Option<PathBuf>,
     /// Only prints how many bytes a design takes for a driver.
     #[arg(long, hide = true)]
     footprint: Option<String>,
@@ -49,13 +56,23 @@ const SEED: u64 = 7;
 fn main() {
     let arguments = Arguments::parse();
     if let Some(name) = &arguments.footprint {
-        println!("{}", footprint(name, arguments.drivers[0]));
+        if let Some(bytes) = footprint::of_this_process(name, arguments.drivers[0]) {
+            println!("{bytes}");
+        }
         return;
     }
+    let mut rows = Vec::new();
     for drivers in &arguments.drivers {
         for row in measure(*drivers, &arguments) {
-            println!("{row}");
+            println!("{}", if arguments.json { row.to_string() } else { table::line(&row) });
+            rows.push(row);
         }
+    }
+    if !arguments.json {
+        println!("\n{}", table::ratios(&rows));
+    }
+    if let Some(path) = &arguments.svg {
+        fs::write(path, chart::draw(&rows)).expect("the chart can be written");
     }
 }
 
@@ -81,9 +98,8 @@ fn measure(drivers: u32, arguments: &Arguments) -> Vec<Value> {
     fleet.slots = fleet.ids.iter().map(|id| first.index.slot(id).expect("every driver has a slot")).collect();
     drop(first);
     let wanted = |name: &&&str| arguments.designs.is_empty() || arguments.designs.iter().any(|wanted| wanted == **name);
-    let names: Vec<&str> = DESIGNS.iter().filter(wanted).copied().collect();
     let mut built: Vec<(&str, (Box<dyn Design>, Tally))> = Vec::new();
-    for name in names {
+    for name in DESIGNS.iter().filter(wanted) {
         match build(name, &fleet) {
             Some(design) => built.push((name, (design, Tally::default()))),
             None => eprintln!("{name}: not here, left out"),
@@ -93,7 +109,8 @@ fn measure(drivers: u32, arguments: &Arguments) -> Vec<Value> {
     for _ in 0..arguments.passes {
         measure::pass(&mut fleet, &mut designs, arguments.checked);
     }
-    let row = |(name, (_, tally)): (&str, &(Box<dyn Design>, Tally))| {
+    let tallies: Vec<Tally> = designs.into_iter().map(|(_, tally)| tally).collect();
+    let row = |(name, tally): (&&str, &Tally)| {
         json!({
             "design": name,
             "drivers": drivers,
@@ -102,12 +119,13 @@ fn measure(drivers: u32, arguments: &Arguments) -> Vec<Value> {
             "update_p99_ns": median(&tally.update_p99_ns),
             "nearest_p50_us": median(&tally.nearest_p50_us),
             "nearest_p99_us": median(&tally.nearest_p99_us),
+            "bytes_per_driver": footprint::bytes_per_driver(name, drivers),
             "wrong": tally.wrong,
         })
     };
-    names.iter().copied().zip(&designs).map(row).collect()
-}
-
-fn footprint(_: &str, _: u32) -> f64 {
-    0.0
+    let mut rows: Vec<Value> = names.iter().zip(&tallies).map(row).collect();
+    if names.contains(&"default") {
+        rows.push(threads::measure(&mut fleet, arguments.passes));
+    }
+    rows
 }

@@ -138,19 +138,6 @@ impl Redis {
             radius *= 2.0;
         }
     }
-
-    /// Bytes that the server uses, as it says.
-    pub(crate) fn bytes(&mut self) -> f64 {
-        self.send(&["INFO", "memory"]);
-        let unsent = std::mem::take(&mut self.unsent);
-        self.stream.get_mut().write_all(&unsent).expect("the server listens");
-        let header = self.line().expect("the server answers");
-        let mut body = vec![0; header[1..].parse::<usize>().expect("a length") + 2];
-        io::Read::read_exact(&mut self.stream, &mut body).expect("the server answers");
-        let text = String::from_utf8_lossy(&body);
-        let used = text.lines().find_map(|line| line.strip_prefix("used_memory:"));
-        used.and_then(|used| used.parse().ok()).unwrap_or(f64::NAN)
-    }
 }
 
 impl Design for Redis {
@@ -167,6 +154,19 @@ impl Design for Redis {
 
     fn nearest(&mut self, at: Position) -> Option<Vec<(u32, f64)>> {
         Some(self.find(at))
+    }
+
+    /// Bytes that the server uses, as it says.
+    fn bytes(&mut self) -> Option<f64> {
+        self.send(&["INFO", "memory"]);
+        let unsent = std::mem::take(&mut self.unsent);
+        self.stream.get_mut().write_all(&unsent).expect("the server listens");
+        let header = self.line().expect("the server answers");
+        let mut body = vec![0; header[1..].parse::<usize>().expect("a length") + 2];
+        io::Read::read_exact(&mut self.stream, &mut body).expect("the server answers");
+        let text = String::from_utf8_lossy(&body);
+        let used = text.lines().find_map(|line| line.strip_prefix("used_memory:"));
+        used?.parse().ok()
     }
 
     /// What the server has used so far.

@@ -87,9 +87,9 @@ mod units;
 
 pub use command::{Action, Command, Refusal, Step};
 pub use config::{
-    BundleMode, BundleRule, ConfigError, ConfigProblem, EngineConfig, FixRules, IndexBackend, Lifetimes, Limits, MAX_INDEXED_DRIVERS,
-    MAX_SCORE_TERMS, OfferRule, PositionRule, ReadyTimes, RepositionRule, RoundRule, ScheduleRule, ScorePreset,
-    ScoreWeight, SearchRule, ServiceTimes, StartOn, SwapRule,
+    BundleMode, BundleRule, ConfigError, ConfigProblem, EngineConfig, FixRules, IndexBackend, Lifetimes, Limits,
+    MAX_INDEXED_DRIVERS, MAX_SCORE_TERMS, OfferRule, PositionRule, ReadyTimes, RepositionRule, RoundRule, ScheduleRule,
+    ScorePreset, ScoreWeight, SearchRule, ServiceTimes, StartOn, SwapRule,
 };
 pub use demand::DemandMap;
 pub use engine::{Engine, Explanation, Opinion, Prospect, Recorded, RestoreError, Snapshot, Standing, WhyNot};

@@ -62,29 +62,38 @@ pub(super) struct Plane {
     /// The centre in steps, the longitude wrapped at 2^32.
     lat: i32,
     lng: i32,
+    /// Whether cells of the ball may be on the other side of the antimeridian.
+    wraps: bool,
     /// No place of the ball has a lower cosine than one over this.
-    most_sec: f64,
+    most_sec: f32,
 }
 
 impl Plane {
-    /// The key of a place in one of the ball's cells: latitude and longitude in steps, the latter wrapped at 2^32.
+    /// The keys of places in the ball's cells: latitudes and longitudes in steps, the latter wrapped at 2^32.
     #[inline]
-    pub(super) fn key(&self, lat: i32, lng: i32) -> f32 {
+    pub(super) fn keys<const N: usize>(&self, lat: [i32; N], lng: [i32; N]) -> [f32; N] {
         /// What a turn around the earth is short of a turn of 32 bits.
         const GAP: i32 = ((1 << 32) - TURN) as i32;
-        let east = lng.wrapping_sub(self.lng);
-        // Nothing is that far: it is on the other side of the antimeridian.
-        let east = if east > GAP / 2 { east.wrapping_sub(GAP) } else { east };
-        let east = if east < -GAP / 2 { east.wrapping_add(GAP) } else { east };
-        let (north, east) = (lat.wrapping_sub(self.lat) as f32, east as f32);
-        north * north + (self.cos2 + self.slope * north) * (east * east)
+        let mut east = lng.map(|lng| lng.wrapping_sub(self.lng));
+        if self.wraps {
+            for east in &mut east {
+                // Nothing is that far: it is on the other side of the antimeridian.
+                *east = if *east > GAP / 2 { east.wrapping_sub(GAP) } else { *east };
+                *east = if *east < -GAP / 2 { east.wrapping_add(GAP) } else { *east };
+            }
+        }
+        std::array::from_fn(|n| {
+            let (north, east) = (lat[n].wrapping_sub(self.lat) as f32, east[n] as f32);
+            north * north + (self.cos2 + self.slope * north) * (east * east)
+        })
     }
 
-    /// The same for a moving point, infinite if searches are not to find it.
+    /// The same for moving points, infinite if searches are not to find them.
     #[inline]
-    pub(super) fn key_of_searchable(&self, place: Place) -> f32 {
-        let key = self.key((place.0 >> 33) as i32, (place.0 >> 1) as i32);
-        if place.is_searchable() { key } else { f32::INFINITY }
+    pub(super) fn keys_of_searchable<const N: usize>(&self, places: [Place; N]) -> [f32; N] {
+        let (lat, lng) = (places.map(|place| (place.0 >> 33) as i32), places.map(|place| (place.0 >> 1) as i32));
+        let keys = self.keys(lat, lng);
+        std::array::from_fn(|n| if places[n].is_searchable() { keys[n] } else { f32::INFINITY })
     }
 }
 
@@ -100,12 +109,15 @@ impl Ball {
         let reach_lat = (angle.min(PI) / STEP_RAD) as i64 + 2;
         if angle <= PLANE_ANGLE && least_cos >= 0.1 && angle <= PLANE_LNG * least_cos {
             let reach_lng = angle / least_cos;
+            // And the widest cells that it reaches, twice over.
+            let margin = (reach_lng / STEP_RAD) as i64 + (1 << 23);
             let plane = Plane {
+                wraps: !(margin..TURN - margin).contains(&centre.lng),
                 cos2: (centre.cos * centre.cos) as f32,
                 slope: (-centre.sin * centre.cos * STEP_RAD) as f32,
                 lat: centre.lat as i32,
                 lng: centre.lng as i32,
-                most_sec: 1.0 / least_cos,
+                most_sec: (1.0 / least_cos) as f32,
             };
             return Self {
                 centre,
@@ -163,7 +175,7 @@ impl Ball {
     /// The key of a place; only a place that [`Ball::may_have`] or a cell of the ball has a place in is right on the plane.
     pub(super) fn key(&self, place: Place) -> f32 {
         match self.plane {
-            Some(plane) => plane.key(place.lat() as i32, place.lng() as i32),
+            Some(plane) => plane.keys([place.lat() as i32], [place.lng() as i32])[0],
             None => arc::haversine(self.centre.at, place.position()) as f32,
         }
     }
@@ -192,8 +204,9 @@ impl Ball {
         let (south, north) = ((row << bits) - slack, ((row + 1) << bits) + slack);
         let off = (south - self.centre.lat).max(self.centre.lat - north).max(0) as f64;
         // The plane is off by less than a thousandth.
-        let squared = self.rim * 1.001 + 4.0 - off * off;
-        (squared >= 0.0).then(|| (squared.sqrt() * plane.most_sec) as i64 + 2)
+        let squared = (self.rim * 1.001 + 4.0 - off * off) as f32;
+        // Short floats are quicker, and off by a metre at most.
+        (squared >= 0.0).then(|| (squared.sqrt() * plane.most_sec) as i64 + 100)
     }
 }
 

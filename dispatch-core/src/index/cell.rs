@@ -3,12 +3,8 @@
 //! Readers take no lock. They note the head of every list they read and look at the end whether it is still the same:
 //! if all are, the lists were as read at the instant between.
 
-use super::sync::{AtomicU32, AtomicU64, Ordering, pause};
+use super::sync::{AtomicU32, AtomicU64, INLINE, Ordering, PER_BLOCK, pause};
 
-/// Slots within the cell itself: with its head a cache line.
-const INLINE: usize = 13;
-/// Slots within a further block: a cache line with its link.
-const PER_BLOCK: usize = 15;
 /// No block follows.
 const NONE: u32 = u32::MAX;
 
@@ -68,18 +64,25 @@ impl Cell {
         self.head.load(Ordering::Acquire) == seen.0
     }
 
-    /// Shows the first `length` slots, one of which may not be in the list, or not yet or twice, if it is edited meanwhile.
-    pub(super) fn read(&self, length: usize, blocks: &impl Blocks, mut show: impl FnMut(u32)) {
-        for slot in &self.slots[..length.min(INLINE)] {
-            show(slot.load(Ordering::Acquire));
+    /// Adds the first `length` slots to `slots`. One of them may not be in the list, or not yet or twice, if it is edited
+    /// meanwhile.
+    #[inline]
+    pub(super) fn read(&self, length: usize, blocks: &impl Blocks, slots: &mut Vec<u32>) {
+        // Always all that the cell has room for: how many are in use cannot be guessed.
+        let used = slots.len() + length.min(INLINE);
+        slots.extend_from_slice(&self.slots.each_ref().map(|slot| slot.load(Ordering::Acquire)));
+        slots.truncate(used);
+        if length > INLINE {
+            self.read_on(length - INLINE, blocks, slots);
         }
-        let mut left = length.saturating_sub(INLINE);
+    }
+
+    #[cold]
+    fn read_on(&self, mut left: usize, blocks: &impl Blocks, slots: &mut Vec<u32>) {
         let mut next = self.next.load(Ordering::Acquire);
         while left > 0 && next != NONE {
             let block = blocks.get(next);
-            for slot in &block.slots[..left.min(PER_BLOCK)] {
-                show(slot.load(Ordering::Acquire));
-            }
+            slots.extend(block.slots[..left.min(PER_BLOCK)].iter().map(|slot| slot.load(Ordering::Acquire)));
             left = left.saturating_sub(PER_BLOCK);
             next = block.next.load(Ordering::Acquire);
         }
@@ -115,9 +118,11 @@ impl Editing<'_> {
         length(self.head)
     }
 
-    /// Shows every slot.
-    pub(super) fn for_each(&self, blocks: &impl Blocks, show: impl FnMut(u32)) {
-        self.cell.read(self.len(), blocks, show);
+    /// Every slot.
+    pub(super) fn all(&self, blocks: &impl Blocks) -> Vec<u32> {
+        let mut slots = Vec::with_capacity(self.len() + INLINE);
+        self.cell.read(self.len(), blocks, &mut slots);
+        slots
     }
 
     /// Adds a slot that is not in the list.
@@ -134,12 +139,8 @@ impl Editing<'_> {
 
     /// Takes a slot out that is in the list.
     pub(super) fn remove(&mut self, slot: u32, blocks: &impl Blocks) {
-        let (mut place, mut passed) = (None, 0);
-        self.for_each(blocks, |other| {
-            place = place.or((other == slot).then_some(passed));
-            passed += 1;
-        });
-        let place = place.expect("a driver is listed in the cell that its stamp names");
+        let is_it = |place: &usize| self.at(*place, blocks).load(Ordering::Relaxed) == slot;
+        let place = (0..self.len()).find(is_it).expect("a driver is listed in the cell that its stamp names");
         let last = self.len() - 1;
         let moved = self.at(last, blocks).load(Ordering::Relaxed);
         self.at(place, blocks).store(moved, Ordering::Release);

@@ -6,26 +6,30 @@ type Chunk<T> = OnceLock<Box<[T]>>;
 
 /// A list of known greatest length, in chunks of 4,096: the quickest to read.
 pub(super) struct Table<T> {
-    chunks: Box<[Chunk<T>]>,
+    chunks: Box<[OnceLock<Box<[T; TABLE_CHUNK]>>]>,
 }
 
 const TABLE_CHUNK: usize = 4_096;
 
 impl<T> Table<T> {
-    /// Room for `limit` values; takes 24 bytes for each 4,096 of them.
+    /// Room for `limit` values; takes 16 bytes for each 4,096 of them.
     pub(super) fn new(limit: u32) -> Self {
         let chunks = (limit as usize).div_ceil(TABLE_CHUNK);
         Self { chunks: (0..chunks).map(|_| OnceLock::new()).collect() }
     }
 
     /// The value at `at`, if its chunk was ever made.
+    #[inline]
     pub(super) fn get(&self, at: u32) -> Option<&T> {
         Some(&self.chunks.get(at as usize / TABLE_CHUNK)?.get()?[at as usize % TABLE_CHUNK])
     }
 
     /// The value at `at`; its chunk is filled by `fill` if it is new.
     pub(super) fn get_or_make(&self, at: u32, mut fill: impl FnMut() -> T) -> &T {
-        let chunk = self.chunks[at as usize / TABLE_CHUNK].get_or_init(|| (0..TABLE_CHUNK).map(|_| fill()).collect());
+        let chunk = self.chunks[at as usize / TABLE_CHUNK].get_or_init(|| {
+            let values: Box<[T]> = (0..TABLE_CHUNK).map(|_| fill()).collect();
+            values.try_into().unwrap_or_else(|_| unreachable!("it was made of so many"))
+        });
         &chunk[at as usize % TABLE_CHUNK]
     }
 
@@ -33,7 +37,7 @@ impl<T> Table<T> {
     pub(super) fn first(&self, length: u32) -> impl Iterator<Item = &[T]> {
         let length = length as usize;
         let made =
-            self.chunks.iter().take(length.div_ceil(TABLE_CHUNK)).map(|chunk| chunk.get().map_or(&[][..], |c| c));
+            self.chunks.iter().take(length.div_ceil(TABLE_CHUNK)).map(|chunk| chunk.get().map_or(&[][..], |c| &c[..]));
         made.enumerate().map(move |(n, chunk)| &chunk[..chunk.len().min(length - n * TABLE_CHUNK)])
     }
 }
@@ -54,18 +58,21 @@ impl<T: Default, const FIRST_BITS: u32> Growing<T, FIRST_BITS> {
     }
 
     /// The value at `at`, which was made.
+    #[inline]
     pub(super) fn get(&self, at: u32) -> &T {
         let (chunk, place, _) = Self::place(at);
         &self.chunks[chunk].get().expect("a number is given out after its chunk is made")[place]
     }
 
     /// The values from `at` on, as far as they are made in one piece: at least up to the next multiple of `2^FIRST_BITS`.
+    #[inline]
     pub(super) fn from(&self, at: u32) -> &[T] {
         let (chunk, place, _) = Self::place(at);
         &self.chunks[chunk].get().expect("a number is given out after its chunk is made")[place..]
     }
 
     /// The chunk of a value, its place there, and the length of the chunk. Four chunks of a length, then four of twice it.
+    #[inline]
     fn place(at: u32) -> (usize, usize, usize) {
         let biased = at + (4 << FIRST_BITS);
         let top = biased.ilog2() - 2;

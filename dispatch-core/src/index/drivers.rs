@@ -4,7 +4,7 @@ use super::ball::Ball;
 use super::chunks::Table;
 use super::place::{Place, Stamp};
 use super::record::Record;
-use super::search::Found;
+use super::search::{Found, LANES};
 use crate::model::DriverId;
 use parking_lot::RwLock;
 use std::hash::{BuildHasher, RandomState};
@@ -50,9 +50,6 @@ struct Slots {
 }
 
 const FREE: u32 = u32::MAX;
-
-/// So many keys are computed at a time.
-const BATCH: usize = 64;
 
 impl Drivers {
     pub(super) fn new(limit: u32) -> Self {
@@ -140,17 +137,13 @@ impl Drivers {
         let (slots, mut places) = (mem::take(&mut found.slots), mem::take(&mut found.places));
         // First all places: the next ones are on their way while one is waited for.
         places.extend(slots.iter().map(|slot| self.place(*slot)));
-        let mut keys = [0.0; BATCH];
-        for (batch, first) in places.chunks(BATCH).zip((0..).step_by(BATCH)) {
-            match ball.plane() {
-                Some(plane) => {
-                    keys.iter_mut().zip(batch).for_each(|(key, place)| *key = plane.key_of_searchable(*place))
-                }
-                None => keys.iter_mut().zip(batch).for_each(|(key, place)| {
-                    *key = if place.is_searchable() { ball.key(*place) } else { f32::INFINITY };
-                }),
-            }
-            found.add(&keys[..batch.len()], first);
+        places.resize(slots.len().next_multiple_of(LANES), Place::NOBODY);
+        for (batch, first) in places.as_chunks::<LANES>().0.iter().zip((0..).step_by(LANES)) {
+            let keys = match ball.plane() {
+                Some(plane) => plane.keys_of_searchable(*batch),
+                None => batch.map(|place| if place.is_searchable() { ball.key(place) } else { f32::INFINITY }),
+            };
+            found.add(keys, first);
         }
         (found.slots, found.places) = (slots, places);
     }
@@ -162,7 +155,7 @@ impl Drivers {
         for ((slot, place), entry) in near.zip(0..) {
             found.slots.push(slot);
             found.places.push(place);
-            found.add(&[ball.key(place)], entry);
+            found.add_one(ball.key(place), entry);
         }
     }
 

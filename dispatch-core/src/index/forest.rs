@@ -26,14 +26,14 @@ const RESOLUTION: Resolution = Resolution::Five;
 /// No point of an H3 cell is further from its centre; the furthest are 10.8 km.
 const SHARD_RADIUS: f64 = 12_000.0;
 
-/// The size of the cells in whose middle drivers are listed, as a power of two: 364 m.
-const BITS: u32 = 15;
+/// The size of the cells in whose middle drivers are listed, as a power of two: 182 m.
+const BITS: u32 = 14;
 
 /// Next to the poles they are not wider than this.
 const MOST_WIDENING: u32 = 7;
 
 /// No driver is further from the middle of its cell, in metres: half the diagonal of a cell with its slack.
-const REACH: f64 = 550.0;
+const REACH: f64 = 340.0;
 
 /// Square metres of an average shard, and of the largest circle that a search begins with.
 const SHARD_AREA: f64 = 250e6;

@@ -350,13 +350,13 @@ impl Grid {
         let (row, col) = row_and_col(tile.key.load(Ordering::Relaxed));
         let mut new: Vec<Editing<'_>> = self.all(anew).iter().map(Cell::lock).collect();
         for cell in &old {
-            cell.for_each(&self.blocks, |slot| {
+            for slot in cell.all(&self.blocks) {
                 let mut record = drivers.record(slot).lock();
                 let place = Place(record.place);
                 let cell = anew.nearest(place, row, col);
                 new[(anew.of(cell) - anew.first) as usize].push(slot, &self.blocks);
                 record.stamp = Stamp(record.stamp).listed(Some(cell), place).0;
-            });
+            }
         }
         tile.cells.store(anew.pack(), Ordering::Release);
         self.epoch.fetch_add(1, Ordering::AcqRel);
@@ -439,7 +439,7 @@ impl Listed<'_> {
             let looks = (0..PATIENCE).map(|turn| cell.look().or_else(|| (pause(turn), None).1));
             let Some((seen, length)) = looks.flatten().next() else { return false };
             found.seen.push(seen);
-            cell.read(length, &self.grid.blocks, |slot| found.slots.push(slot));
+            cell.read(length, &self.grid.blocks, &mut found.slots);
         }
         true
     }

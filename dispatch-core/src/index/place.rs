@@ -26,6 +26,10 @@ pub(super) const SLACK: i64 = 1 << 12;
 pub(super) struct Place(pub(super) u64);
 
 impl Place {
+    /// Somewhere, not to be found.
+    pub(super) const NOBODY: Self = Self(0);
+
+    #[inline]
     pub(super) fn new(position: Position, searchable: bool) -> Self {
         let (lat, lng) = position.steps();
         let (lat, lng) = ((lat + MAX_LAT_E7) as u64, (i64::from(lng) + i64::from(MAX_LNG_E7)) as u64);
@@ -136,6 +140,12 @@ impl Stamp {
         self.0 as i64 >> TIME_AT
     }
 
+    /// Whether a cell lists the driver: whether searches find it.
+    #[inline]
+    pub(super) fn is_listed(self) -> bool {
+        self.field(BITS_AT, WIDENING_AT - BITS_AT) != NOWHERE_BITS
+    }
+
     /// The time of the last fix, if there is one.
     pub(super) fn last(self) -> Option<Timestamp> {
         (self.at() != i64::MIN >> TIME_AT).then(|| Timestamp::from_millis(self.at()))
@@ -189,6 +199,7 @@ impl Stamp {
     }
 
     /// The same after moving from `old` to `new`, if that is within the slack of the cell that lists the driver.
+    #[inline]
     pub(super) fn moved(self, old: Place, new: Place) -> Option<Self> {
         let Cells { bits, wide, row, col } = self.cells(old);
         let (slack_lat, slack_lng) = (SLACK, SLACK << (wide - bits));
@@ -201,12 +212,17 @@ impl Stamp {
         stays.then_some(Self(keep | (row as u64) << ROW_AT | (col as u64) << COL_AT))
     }
 
+    #[inline]
+    fn field(self, at: u32, bits: u32) -> u32 {
+        (self.0 >> at & ((1 << bits) - 1)) as u32
+    }
+
+    #[inline]
     fn cells(self, place: Place) -> Cells {
-        let field = |at: u32, bits: u32| (self.0 >> at & ((1 << bits) - 1)) as u32;
-        let bits = field(BITS_AT, WIDENING_AT - BITS_AT);
-        let wide = bits + field(WIDENING_AT, ROW_AT - WIDENING_AT);
-        let row = (place.lat() >> bits) - i64::from(field(ROW_AT, 2)) + 1;
-        let col = (place.lng() >> wide) - i64::from(field(COL_AT, 2)) + 1;
+        let bits = self.field(BITS_AT, WIDENING_AT - BITS_AT);
+        let wide = bits + self.field(WIDENING_AT, ROW_AT - WIDENING_AT);
+        let row = (place.lat() >> bits) - i64::from(self.field(ROW_AT, 2)) + 1;
+        let col = (place.lng() >> wide) - i64::from(self.field(COL_AT, 2)) + 1;
         Cells { bits, wide, row, col }
     }
 }

@@ -2,18 +2,18 @@
 
 use super::ball::{self, Ball, Centre, Country, Plane, TILE_BITS, child};
 use super::place::{CellId, Place};
-use super::search::{self, Field, Found, Query};
+use super::search::{self, Field, Found, LANES, Query};
 use crate::geo::{MAX_LAT_E7, MAX_LNG_E7, Position};
 use crate::units::Meters;
+use std::array;
+use std::iter;
+use std::ops::Range;
 
 /// Points per cell, at most, on the average of a tile.
 const PER_CELL: u32 = 4;
 
 /// Tiles have `4^level` cells of one level, the last of which is 23 m high.
 const LAST_LEVEL: u32 = 7;
-
-/// So many keys are computed at a time.
-const BATCH: usize = 64;
 
 /// Points numbered from 0 in the order given, searched by distance.
 ///
@@ -25,10 +25,10 @@ pub(crate) struct PointSet {
     tiles: Vec<Tile>,
     /// Where the points of each cell begin, and the last ones end.
     starts: Vec<u32>,
-    /// By cell: latitude and longitude in steps, the latter wrapped at 2^32, and the number of the point, or what it was
-    /// renamed to.
+    /// By cell: latitude and longitude in steps, the latter wrapped at 2^32; a few more follow that are nobody's.
     lat: Vec<i32>,
     lng: Vec<i32>,
+    /// By cell: the number of the point, or what it was renamed to.
     rows: Vec<u32>,
 }
 
@@ -115,8 +115,9 @@ impl PointSet {
             *next += 1;
         }
         self.starts = starts;
-        self.lat = points.iter().map(|(lat, ..)| *lat).collect();
-        self.lng = points.iter().map(|(_, lng, _)| *lng).collect();
+        let padded =
+            |steps: fn(&(i32, i32, u32)) -> i32| points.iter().map(steps).chain(iter::repeat_n(0, LANES)).collect();
+        (self.lat, self.lng) = (padded(|point| point.0), padded(|point| point.1));
         self.rows = points.iter().map(|(.., row)| *row).collect();
     }
 
@@ -160,17 +161,13 @@ impl PointSet {
     }
 
     /// Adds points next to each other, near enough to the centre for a plane.
-    fn add_on_plane(&self, points: std::ops::Range<usize>, plane: &Plane, found: &mut Found) {
-        let mut first = points.start;
-        while first < points.end {
-            let batch = first..points.end.min(first + BATCH);
-            let mut keys = [0.0; BATCH];
-            let (lat, lng) = (&self.lat[batch.clone()], &self.lng[batch.clone()]);
-            for ((key, &lat), &lng) in keys.iter_mut().zip(lat).zip(lng) {
-                *key = plane.key(lat, lng);
-            }
-            found.add(&keys[..batch.len()], first as u32);
-            first = batch.end;
+    #[inline]
+    fn add_on_plane(&self, points: Range<usize>, plane: &Plane, found: &mut Found) {
+        for first in points.clone().step_by(LANES) {
+            let lanes = |steps: &[i32]| *steps[first..].first_chunk::<LANES>().expect("both lists are longer by that");
+            let keys = plane.keys(lanes(&self.lat), lanes(&self.lng));
+            let count = points.end - first;
+            found.add(array::from_fn(|n| if n < count { keys[n] } else { f32::INFINITY }), first as u32);
         }
     }
 }
@@ -215,7 +212,7 @@ impl Field for PointSet {
                 Some(plane) => self.add_on_plane(points, &plane, found),
                 None => points.for_each(|entry| {
                     let key = ball.key(Place::new(self.place(entry), true));
-                    found.add(&[key], entry as u32);
+                    found.add_one(key, entry as u32);
                 }),
             }
             true
@@ -226,7 +223,7 @@ impl Field for PointSet {
         for entry in 0..self.rows.len() {
             let place = Place::new(self.place(entry), true);
             if ball.may_have(place) {
-                found.add(&[ball.key(place)], entry as u32);
+                found.add_one(ball.key(place), entry as u32);
             }
         }
     }

@@ -8,9 +8,9 @@ use super::sync::{AtomicU64, Ordering, pause};
 /// The bit of a stamp that locks its record; never set in what callers pass or get.
 pub(super) const LOCKED: u64 = 1;
 
-/// When and where a driver was last, as packed by [`stamp`](super::stamp) and [`place`](super::place).
+/// When and where a driver was last: a `Stamp` and a `Place`, packed.
 ///
-/// Whoever changes `place` changes `stamp` with it, and no stamp comes back with another place.
+/// Whoever changes `place` changes `stamp` with it, and a stamp that comes back stands for the same position.
 #[repr(align(16))]
 pub(super) struct Record {
     stamp: AtomicU64,

@@ -17,6 +17,12 @@ use std::mem;
 /// Fewer points than this are looked at one by one.
 const FEW: usize = 128;
 
+/// So many keys are computed at a time.
+pub(super) const LANES: usize = 8;
+
+/// So many are put in order at once.
+const SORTED_AT_ONCE: usize = 32;
+
 /// How often moving points are gathered before they are looked at one by one.
 const ATTEMPTS: u32 = 4;
 
@@ -47,8 +53,7 @@ pub(super) trait Field {
 /// What a search gathered.
 #[derive(Default)]
 pub(super) struct Found {
-    /// The key of each point above, as the bits of a float that is not negative and so sorts by them; its entry below. What
-    /// is behind `count` is there to be overwritten.
+    /// Key and entry of each point, as of [`ranked`]. What is behind `count` is there to be overwritten.
     ranked: Vec<u64>,
     count: usize,
     /// Points with a higher key are not added.
@@ -59,7 +64,8 @@ pub(super) struct Found {
     /// The lists that moving points were read from: runs of cells by their first and their count, and what was seen in each.
     pub(super) runs: Vec<(u32, u32)>,
     pub(super) seen: Vec<Seen>,
-    hits: Hits,
+    hits: Vec<Hit>,
+    metres: Vec<f64>,
 }
 
 impl Found {
@@ -71,39 +77,36 @@ impl Found {
         self.seen.clear();
     }
 
-    /// Adds points whose keys are given: entries from `first` on.
+    /// Adds points whose keys are given: entries from `first` on. An infinite key is nobody's.
     #[inline]
-    pub(super) fn add(&mut self, keys: &[f32], first: u32) {
-        if self.ranked.len() < self.count + keys.len() {
-            self.ranked.resize(2 * (self.count + keys.len()), 0);
+    pub(super) fn add(&mut self, keys: [f32; LANES], first: u32) {
+        if self.ranked.len() < self.count + LANES {
+            self.ranked.resize(2 * (self.count + LANES), 0);
         }
-        let room = &mut self.ranked[self.count..][..keys.len()];
+        let room = &mut self.ranked[self.count..][..LANES];
         let mut added = 0;
-        for (&key, entry) in keys.iter().zip(first..) {
+        for (key, entry) in keys.into_iter().zip(first..) {
             // Written in any case: which points are near cannot be guessed.
-            room[added] = u64::from(key.to_bits()) << 32 | u64::from(entry);
+            room[added % LANES] = ranked(key, entry);
             added += usize::from(key <= self.limit);
         }
         self.count += added;
     }
-}
 
-/// Points that were asked about and count, in the order of their keys.
-#[derive(Default)]
-struct Hits {
-    keys: Vec<f32>,
-    names: Vec<u32>,
-    positions: Vec<Position>,
-    metres: Vec<f64>,
-}
-
-impl Hits {
-    fn clear(&mut self) {
-        self.keys.clear();
-        self.names.clear();
-        self.positions.clear();
-        self.metres.clear();
+    /// Adds one point.
+    pub(super) fn add_one(&mut self, key: f32, entry: u32) {
+        let mut keys = [f32::INFINITY; LANES];
+        keys[0] = key;
+        self.add(keys, entry);
     }
+}
+
+/// A point that was asked about and counts.
+#[derive(Clone, Copy)]
+struct Hit {
+    key: f32,
+    name: u32,
+    position: Position,
 }
 
 /// What is looked for.
@@ -147,7 +150,7 @@ pub(super) fn nearest<F: Field>(
         if enough || angle >= whole {
             break;
         }
-        let widening = (wanted / search.hits.keys.len().max(1) as f64).sqrt().clamp(1.4, 3.0);
+        let widening = (wanted / search.hits.len().max(1) as f64).sqrt().clamp(1.4, 3.0);
         angle = (angle * widening).min(whole);
         if F::STILL {
             search.go_on(field, &ball, &Ball::new(centre, angle), found);
@@ -156,31 +159,33 @@ pub(super) fn nearest<F: Field>(
             search.hits.clear();
         }
     }
-    let nearest = search.hits.sorted(query, tie);
+    arc::between_all(query.at, &search.hits, |hit| hit.position, &mut found.metres);
+    let nearest = sorted(query, &search.hits, &found.metres, tie);
     found.hits = search.hits;
     nearest
 }
 
-impl Hits {
-    /// The hits by distance and within the radius, as many as are wanted.
-    fn sorted(&mut self, query: &Query, tie: impl Fn(u32, u32) -> Ordering) -> Vec<(u32, Meters)> {
-        arc::between_all(query.at, &self.positions, &mut self.metres);
-        let mut nearest: Vec<(u32, Meters)> = Vec::with_capacity(self.names.len());
-        for (&name, &metres) in self.names.iter().zip(&self.metres) {
-            let distance = Meters::new(metres).expect("an arc is finite and not negative");
-            if distance > query.radius {
-                continue;
-            }
-            // They come in this order already, but for the last few bits.
-            let is_before = |other: &(u32, Meters)| {
-                metres.total_cmp(&other.1.get()).then_with(|| tie(name, other.0)) == Ordering::Less
-            };
-            let place = nearest.iter().rposition(|other| !is_before(other)).map_or(0, |before| before + 1);
-            nearest.insert(place, (name, distance));
+/// The hits by distance and within the radius, as many as are wanted.
+fn sorted(query: &Query, hits: &[Hit], metres: &[f64], tie: impl Fn(u32, u32) -> Ordering) -> Vec<(u32, Meters)> {
+    let mut nearest: Vec<(u32, Meters)> = Vec::with_capacity(hits.len());
+    for (hit, &metres) in hits.iter().zip(metres) {
+        let distance = Meters::new(metres).expect("an arc is finite and not negative");
+        if distance > query.radius {
+            continue;
         }
-        nearest.truncate(query.limit);
-        nearest
+        // They come in this order already, but for the last few bits.
+        let is_before = |other: &(u32, Meters)| {
+            metres.total_cmp(&other.1.get()).then_with(|| tie(hit.name, other.0)) == Ordering::Less
+        };
+        let mut place = nearest.len();
+        nearest.push((hit.name, distance));
+        while place > 0 && is_before(&nearest[place - 1]) {
+            nearest.swap(place - 1, place);
+            place -= 1;
+        }
     }
+    nearest.truncate(query.limit);
+    nearest
 }
 
 /// All that may be in a ball, in no order: names and positions.
@@ -206,7 +211,8 @@ fn gather<F: Field>(field: &F, ball: &Ball, limit: f32, found: &mut Found) {
 
 /// What was asked so far.
 struct Search {
-    hits: Hits,
+    /// In the order of their keys.
+    hits: Vec<Hit>,
     /// Still points up to this key were asked about.
     asked: f32,
     /// These were, too.
@@ -225,11 +231,15 @@ impl Search {
     ) -> bool {
         // Keys that differ by less may belong to equal distances.
         let close = 1.0 + 4.0 * ball.error;
-        let mut call = self.hits.keys.get(limit - 1).map_or(f32::INFINITY, |key| key * close);
+        let mut call = self.hits.get(limit - 1).map_or(f32::INFINITY, |hit| hit.key * close);
         // Those that probably are enough are put in order first.
         let part = (limit as f32 * 1.125 + 2.0) / found.count as f32;
         let mut ranked = mem::take(&mut found.ranked);
-        let first = if part < 0.8 { partition(&mut ranked[..found.count], found.limit * part) } else { 0 };
+        let first = if found.count > SORTED_AT_ONCE && part < 0.8 {
+            partition(&mut ranked[..found.count], found.limit * part)
+        } else {
+            0
+        };
         for part in [0..first, first..found.count] {
             let part = &mut ranked[part];
             part.sort_unstable();
@@ -241,10 +251,8 @@ impl Search {
                 let name = field.name(found, entry);
                 let is_new = key > self.asked && (self.skip.is_empty() || self.skip.binary_search(&name).is_err());
                 if is_new && eligible(name) {
-                    self.hits.keys.push(key);
-                    self.hits.names.push(name);
-                    self.hits.positions.push(field.position(found, entry));
-                    if self.hits.keys.len() == limit {
+                    self.hits.push(Hit { key, name, position: field.position(found, entry) });
+                    if self.hits.len() == limit {
                         call = key * close;
                     }
                 }
@@ -268,16 +276,10 @@ impl Search {
         self.skip = asked.collect();
         self.skip.sort_unstable();
         self.asked = -1.0;
-        let hits = &mut self.hits;
-        let mut order: Vec<_> = hits.names.iter().copied().zip(hits.positions.iter().copied()).collect();
-        let key = |position: Position| next.key(Place::new(position, true));
-        order.sort_by(|a, b| key(a.1).total_cmp(&key(b.1)));
-        hits.clear();
-        for (name, position) in order {
-            hits.keys.push(key(position));
-            hits.names.push(name);
-            hits.positions.push(position);
+        for hit in &mut self.hits {
+            hit.key = next.key(Place::new(hit.position, true));
         }
+        self.hits.sort_by(|a, b| a.key.total_cmp(&b.key));
     }
 }
 
@@ -292,23 +294,28 @@ fn partition(ranked: &mut [u64], limit: f32) -> usize {
     front
 }
 
+/// Sorts by key: the bits of a float that is not negative do. The entry is below.
+fn ranked(key: f32, entry: u32) -> u64 {
+    u64::from(key.to_bits()) << 32 | u64::from(entry)
+}
+
 fn key(ranked: u64) -> f32 {
     f32::from_bits((ranked >> 32) as u32)
 }
 
 thread_local! {
     /// The memory of the last search, for the next one.
-    static FOUND: Cell<Found> = Cell::default();
+    static FOUND: Cell<Option<Box<Found>>> = Cell::default();
 }
 
 /// Gives a search memory to work in.
 pub(super) fn with_memory<T>(search: impl FnOnce(&mut Found) -> T) -> T {
     // A search within a search (from `eligible`) finds nothing here and makes its own.
-    let mut found = FOUND.take();
+    let mut found = FOUND.take().unwrap_or_default();
     let result = search(&mut found);
     // One huge search must not occupy memory for ever.
     if found.ranked.len().max(found.slots.capacity()) <= 1 << 16 {
-        FOUND.set(found);
+        FOUND.set(Some(found));
     }
     result
 }
