@@ -2,19 +2,9 @@
 
 use crate::cell::{Block, Blocks, Cell, Seen};
 use crate::record::Record;
-use loom::model::Builder;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
-
-/// A thread is interrupted at most so often: what goes wrong with more usually goes wrong with that.
-const PREEMPTIONS: usize = 3;
-
-fn in_every_interleaving(model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS);
-    builder.check(model);
-}
 
 /// A stamp that names the place written with it; the lowest bit is the record's lock.
 fn stamp(place: u64) -> u64 {
@@ -29,7 +19,7 @@ fn replace(record: &Record, by: u64) -> bool {
 
 #[test]
 fn a_reader_sees_words_that_belong_together() {
-    in_every_interleaving(|| {
+    loom::model(|| {
         let record = Arc::new(Record::new(stamp(1), 1));
         let writers = [2, 3].map(|place| {
             let record = Arc::clone(&record);
@@ -46,7 +36,7 @@ fn a_reader_sees_words_that_belong_together() {
 
 #[test]
 fn no_write_is_lost() {
-    in_every_interleaving(|| {
+    loom::model(|| {
         let record = Arc::new(Record::new(stamp(0), 0));
         let slow = {
             let record = Arc::clone(&record);
@@ -141,7 +131,7 @@ impl World {
 
 #[test]
 fn who_changes_cell_is_seen_once_and_where_it_is() {
-    in_every_interleaving(|| {
+    loom::model(|| {
         let world = World::new();
         let writer = {
             let world = Arc::clone(&world);
@@ -159,7 +149,7 @@ fn who_changes_cell_is_seen_once_and_where_it_is() {
 
 #[test]
 fn a_list_that_grows_and_shrinks_is_read_whole() {
-    in_every_interleaving(|| {
+    loom::model(|| {
         let world = World::new();
         let writer = {
             let world = Arc::clone(&world);
@@ -180,7 +170,7 @@ fn a_list_that_grows_and_shrinks_is_read_whole() {
 
 #[test]
 fn two_writers_of_a_cell_do_not_disturb_each_other() {
-    in_every_interleaving(|| {
+    loom::model(|| {
         let world = World::new();
         let writer = {
             let world = Arc::clone(&world);
@@ -195,7 +185,7 @@ fn two_writers_of_a_cell_do_not_disturb_each_other() {
 
 #[test]
 fn who_was_taken_out_is_not_found_any_more() {
-    in_every_interleaving(|| {
+    loom::model(|| {
         let world = World::new();
         let done = Arc::new(AtomicBool::new(false));
         let writer = {

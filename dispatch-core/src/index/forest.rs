@@ -26,17 +26,21 @@ const RESOLUTION: Resolution = Resolution::Five;
 /// No point of an H3 cell is further from its centre; the furthest are 10.8 km.
 const SHARD_RADIUS: f64 = 12_000.0;
 
-/// The size of the cells in whose middle drivers are listed, as a power of two: 182 m.
-const BITS: u32 = 14;
+/// The size of the cells in whose middle drivers are listed, as a power of two: 364 m.
+const BITS: u32 = 15;
 
 /// Next to the poles they are not wider than this.
 const MOST_WIDENING: u32 = 7;
 
 /// No driver is further from the middle of its cell, in metres: half the diagonal of a cell with its slack.
-const REACH: f64 = 340.0;
+const REACH: f64 = 550.0;
 
 /// Square metres of an average shard, and of the largest circle that a search begins with.
 const SHARD_AREA: f64 = 250e6;
+
+/// Where there are any, drivers stand closer than on the average of a shard.
+const CLUSTERING: f64 = 4.0;
+
 const LEAST_AREA: f64 = 20e6;
 
 /// How many shards there may be before empty ones are looked for.
@@ -259,12 +263,12 @@ impl Field for Planted<'_> {
     }
 
     fn density(&self, centre: &Centre, some: u32) -> f64 {
-        // As much as on the average of the nearest shard; but so much that the first circle is not much wider than 3 km.
+        // By the nearest shard; but so much that the first circle is not much wider than 3 km.
         let directory = self.forest.directory.read();
         let nearest = directory.by_centre.nearest_neighbor(centre.unit_vector());
         let drivers = nearest.map_or(0, |entry| entry.what.slots.read().size());
         let square_step = (STEP_RAD * EARTH_RADIUS_M) * (STEP_RAD * EARTH_RADIUS_M);
-        (drivers as f64 / SHARD_AREA).max(f64::from(some) / LEAST_AREA) * square_step
+        (CLUSTERING * drivers as f64 / SHARD_AREA).max(f64::from(some) / LEAST_AREA) * square_step
     }
 
     fn gather(&self, ball: &Ball, found: &mut Found) -> bool {

@@ -83,6 +83,9 @@ pub struct PositionIndex {
 /// Speeds are counted in this part of a step.
 const FRACTION: f64 = (1 << 20) as f64;
 
+/// Nine hours in milliseconds. Who was away for longer is judged by all the rules.
+const LONG_ELAPSED: u64 = 1 << 25;
+
 /// What lists the available drivers. Boxed: the sizes differ much.
 enum Structure {
     Grid(Box<Grid>),
@@ -163,17 +166,19 @@ impl PositionIndex {
     /// What becomes of a record by a fix that is surely believed and leaves the driver in its cell.
     #[inline]
     fn step(&self, stamp: Stamp, place: Place, fix: Fix, now: Timestamp) -> Option<(Stamp, Place)> {
-        let age = (now - fix.at).get();
-        // Neither the time of a stamp nor one that fits is large enough to overflow.
+        // A time that fits is not large enough for these to overflow into what is right.
+        let age = now.as_millis().wrapping_sub(fix.at.as_millis());
         let elapsed = fix.at.as_millis().wrapping_sub(stamp.at());
-        let is_timely = (self.ahead.get()..=self.rules.live_for.get()).contains(&age) && elapsed > 0;
+        let ages = self.rules.live_for.get() - self.ahead.get();
+        let is_timely = age.wrapping_sub(self.ahead.get()) as u64 <= ages as u64
+            && (elapsed.wrapping_sub(1) as u64) < LONG_ELAPSED
+            && Stamp::fits(fix.at);
         // Whether it is searchable the stamp says, too; the place may be another one's that has come between.
         let to = Place::new(fix.position, stamp.is_listed());
         // No meridian is further from another than on the equator.
         let (north, east) = ((to.lat() - place.lat()).unsigned_abs(), (to.lng() - place.lng()).unsigned_abs());
-        // After nine hours a driver may be anywhere, but so is the product.
-        let way = elapsed.clamp(FixRules::LEAST_ELAPSED.get(), 1 << 25) as u64 * self.speed / FRACTION as u64;
-        let is_believed = is_timely && Stamp::fits(fix.at) && north * north + east * east <= way * way;
+        let way = elapsed.max(FixRules::LEAST_ELAPSED.get()) as u64 * self.speed / FRACTION as u64;
+        let is_believed = is_timely && north * north + east * east <= way * way;
         let moved = stamp.moved(place, to);
         (is_believed & moved.is_some()).then_some((moved?.timed(fix.at), to))
     }

@@ -161,7 +161,7 @@ impl Stamp {
 
     /// Whether a stamp can have this time.
     pub(super) fn fits(at: Timestamp) -> bool {
-        (-Self::MAX_TIME..=Self::MAX_TIME).contains(&at.as_millis())
+        (at.as_millis().wrapping_add(Self::MAX_TIME) as u64) <= 2 * Self::MAX_TIME as u64
     }
 
     /// The same but for the time, which has to fit.
