@@ -189,7 +189,7 @@ impl Ball {
     /// How many regions there are within reach, about.
     pub(super) fn regions(&self) -> i64 {
         let wide = REGION_BITS + widening(self.centre.lat);
-        ((2 * self.reach.0 >> REGION_BITS) + 2) * ((2 * self.reach.1.min(TURN / 2) >> wide) + 2)
+        (((2 * self.reach.0) >> REGION_BITS) + 2) * (((2 * self.reach.1.min(TURN / 2)) >> wide) + 2)
     }
 
     /// The rows of cells of `1 << bits` steps within reach, `slack` steps further.
@@ -311,17 +311,17 @@ impl Ball {
             for col in intersect(at.col << 4..=at.col << 4 | 15, span.start() >> wide..=span.end() >> wide) {
                 let Some((level, tile)) = country.tile(at.region, child(row, col)) else { continue };
                 let bits = TILE_BITS - level;
-                let cell_rows = intersect(row << level..=(row + 1 << level) - 1, self.rows(bits, C::SLACK));
+                let cell_rows = intersect(row << level..=((row + 1) << level) - 1, self.rows(bits, C::SLACK));
                 for cell_row in cell_rows {
                     let Some(reach) = self.reach_in_row(cell_row, bits, C::SLACK) else { continue };
                     let span = self.span(at.turn, reach + slack_lng, at.all);
                     let wide = bits + at.widening;
                     let cols =
-                        intersect(col << level..=(col + 1 << level) - 1, span.start() >> wide..=span.end() >> wide);
+                        intersect(col << level..=((col + 1) << level) - 1, span.start() >> wide..=span.end() >> wide);
                     if cols.is_empty() {
                         continue;
                     }
-                    let first = (cell_row - (row << level) << level) + cols.start() - (col << level);
+                    let first = ((cell_row - (row << level)) << level) + cols.start() - (col << level);
                     let count = (cols.end() - cols.start() + 1) as usize;
                     if !show(Run { tile, first: first as usize, count }) {
                         return false;

@@ -37,11 +37,10 @@ const REACH: f64 = 550.0;
 
 /// Square metres of an average shard, and of the largest circle that a search begins with.
 const SHARD_AREA: f64 = 250e6;
-
-/// Where there are any, drivers stand closer than on the average of a shard.
-const CLUSTERING: f64 = 4.0;
-
 const LEAST_AREA: f64 = 20e6;
+
+/// Drivers stand so much closer to each other, where there are any, than on the average of their shard.
+const CLUSTERING: f64 = 4.0;
 
 /// How many shards there may be before empty ones are looked for.
 const FIRST_SWEEP: usize = 1_024;
@@ -143,10 +142,10 @@ impl Forest {
             return false;
         }
         if let Some(leaving) = leaving {
-            locked.old().remove(&leaving).expect("a driver is listed in the cell that its stamp names");
+            locked.left().remove(&leaving).expect("a driver is listed in the cell that its stamp names");
         }
         if let Some(coming) = coming {
-            locked.new().insert(coming);
+            locked.entered().insert(coming);
         }
         // Who holds the directory keeps it from dropping what was locked.
         drop((locked, directory));
@@ -183,11 +182,11 @@ impl<'a> Locked<'a> {
         }
     }
 
-    fn old(&mut self) -> &mut RTree<Entry<u32>> {
+    fn left(&mut self) -> &mut RTree<Entry<u32>> {
         self.trees[self.old].as_mut().expect("the shard that is left was locked")
     }
 
-    fn new(&mut self) -> &mut RTree<Entry<u32>> {
+    fn entered(&mut self) -> &mut RTree<Entry<u32>> {
         self.trees[self.new].as_mut().expect("the shard that is come to was locked")
     }
 }

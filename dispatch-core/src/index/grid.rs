@@ -100,7 +100,7 @@ fn key(row: i64, col: i64) -> u64 {
 }
 
 fn row_and_col(key: u64) -> (i64, i64) {
-    ((key >> 32) as i64, i64::from(key as u32))
+    (i64::from((key >> 32) as u32), i64::from(key as u32))
 }
 
 /// Where a driver is or will be listed.
@@ -360,7 +360,9 @@ impl Grid {
         }
         tile.cells.store(anew.pack(), Ordering::Release);
         self.epoch.fetch_add(1, Ordering::AcqRel);
-        old.iter_mut().for_each(|cell| cell.clear(&self.blocks));
+        for cell in &mut old {
+            cell.clear(&self.blocks);
+        }
         drop((old, new));
         stock.cells[cells.level as usize].push(cells.first);
     }

@@ -15,7 +15,7 @@ pub(super) const TURN: i64 = 2 * MAX_LNG_E7 as i64;
 pub(super) const REGION_BITS: u32 = 22;
 
 /// Rows of regions from pole to pole.
-pub(super) const REGION_ROWS: usize = (2 * MAX_LAT_E7 as usize >> REGION_BITS) + 1;
+pub(super) const REGION_ROWS: usize = ((2 * MAX_LAT_E7 as usize) >> REGION_BITS) + 1;
 
 /// How far a driver may be outside of its cell, in steps of latitude: 46 m. Without it drivers at a border would change
 /// cells with every fix. A driver is never a whole cell away, so cells are larger than this.
@@ -50,7 +50,7 @@ impl Place {
 
     /// Steps from the south pole.
     pub(super) fn lat(self) -> i64 {
-        (self.0 >> 33) as i64
+        i64::from((self.0 >> 33) as u32)
     }
 
     /// Steps from the antimeridian to the east.
@@ -71,7 +71,7 @@ const WIDENINGS: [u8; REGION_ROWS] = {
     let mut widenings = [0; REGION_ROWS];
     let mut row = 0;
     while row < REGION_ROWS {
-        let middle = ((2 * row as i64 + 1) << (REGION_BITS - 1)) - MAX_LAT_E7 as i64;
+        let middle = ((2 * row.cast_signed() as i64 + 1) << (REGION_BITS - 1)) - MAX_LAT_E7 as i64;
         let mut widening = 0;
         while widening < BOUNDS.len() && middle.abs() > BOUNDS[widening] {
             widening += 1;
@@ -137,7 +137,7 @@ impl Stamp {
 
     /// The time of the last fix; the earliest of all if there is none.
     pub(super) fn at(self) -> i64 {
-        self.0 as i64 >> TIME_AT
+        self.0.cast_signed() >> TIME_AT
     }
 
     /// Whether a cell lists the driver: whether searches find it.

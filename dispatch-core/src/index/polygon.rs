@@ -7,7 +7,7 @@ use crate::units::Meters;
 
 /// The inside of a ring of corners, for [`PositionIndex::within_polygon`](super::PositionIndex::within_polygon).
 ///
-/// Sides are straight in latitude and longitude, as in GeoJSON, and go the shorter way around the earth: a ring may cross
+/// Sides are straight in latitude and longitude, as in `GeoJSON`, and go the shorter way around the earth: a ring may cross
 /// the antimeridian, but not go around a pole. Where the ring crosses itself, what it goes around twice is outside.
 ///
 /// ```

@@ -198,7 +198,7 @@ pub(super) fn within<F: Field>(field: &F, ball: &Ball, found: &mut Found) -> Vec
 fn gather<F: Field>(field: &F, ball: &Ball, limit: f32, found: &mut Found) {
     let points = field.len();
     // Past so many regions looking for them takes longer than looking at everything.
-    let is_wide = points <= FEW || ball.regions() > points as i64 / 64 + 256;
+    let is_wide = points <= FEW || ball.regions() as usize > points / 64 + 256;
     for _ in 0..ATTEMPTS {
         found.clear(limit);
         if !is_wide && field.gather(ball, found) {
