@@ -21,7 +21,7 @@ pub(crate) fn draw(rows: &[Value]) -> String {
     let (wide, high) = (2.0 * WIDTH, HEIGHT);
     let _ = writeln!(
         svg,
-        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" font-family="sans-serif" font-size="11">"##
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" font-family="sans-serif" font-size="11">"#
     );
     let _ = writeln!(svg, r##"<rect width="{wide}" height="{high}" fill="#ffffff"/>"##);
     for (panel, (field, title)) in
@@ -73,14 +73,14 @@ fn draw_panel(svg: &mut String, left: f64, title: &str, lines: &[Line<'_>]) {
     let scale = |value: f64, (low, high): (f64, f64)| (value.log10() - low) / (high - low);
     let x = |value: f64| left + LEFT + scale(value, x_range) * (WIDTH - LEFT - RIGHT);
     let y = |value: f64| HEIGHT - BOTTOM - scale(value, y_range) * (HEIGHT - TOP - BOTTOM);
-    let _ = writeln!(svg, r##"<text x="{:.0}" y="22" font-size="13">{title}</text>"##, left + LEFT);
+    let _ = writeln!(svg, r#"<text x="{:.0}" y="22" font-size="13">{title}</text>"#, left + LEFT);
     let powers = |(low, high): (f64, f64)| (low as i32..=high as i32).map(|power| 10f64.powi(power));
     for value in powers(y_range) {
         let (from, to, at) = (x(10f64.powf(x_range.0)), x(10f64.powf(x_range.1)), y(value));
         let _ = writeln!(svg, r##"<path d="M{from:.0} {at:.1}H{to:.0}" stroke="#dddddd"/>"##);
         let _ = writeln!(
             svg,
-            r##"<text x="{:.0}" y="{:.1}" text-anchor="end">{}</text>"##,
+            r#"<text x="{:.0}" y="{:.1}" text-anchor="end">{}</text>"#,
             from - 6.0,
             at + 4.0,
             short(value)
@@ -88,14 +88,10 @@ fn draw_panel(svg: &mut String, left: f64, title: &str, lines: &[Line<'_>]) {
     }
     for value in powers(x_range) {
         let at = x(value);
-        let _ = writeln!(
-            svg,
-            r##"<text x="{at:.0}" y="{:.0}" text-anchor="middle">{}</text>"##,
-            HEIGHT - 22.0,
-            short(value)
-        );
+        let _ =
+            writeln!(svg, r#"<text x="{at:.0}" y="{:.0}" text-anchor="middle">{}</text>"#, HEIGHT - 22.0, short(value));
     }
-    let _ = writeln!(svg, r##"<text x="{:.0}" y="{:.0}">drivers</text>"##, left + WIDTH - RIGHT + 10.0, HEIGHT - 22.0);
+    let _ = writeln!(svg, r#"<text x="{:.0}" y="{:.0}">drivers</text>"#, left + WIDTH - RIGHT + 10.0, HEIGHT - 22.0);
     draw_lines(svg, lines, x, y);
 }
 
@@ -110,19 +106,14 @@ fn draw_lines(svg: &mut String, lines: &[Line<'_>], x: impl Fn(f64) -> f64, y: i
             line.points.iter().map(|point| format!("{:.1},{:.1}", x(point.0), y(point.1))).collect();
         let _ = writeln!(
             svg,
-            r##"<polyline points="{}" fill="none" stroke="{}" stroke-width="2"/>"##,
+            r#"<polyline points="{}" fill="none" stroke="{}" stroke-width="2"/>"#,
             points.join(" "),
             line.colour
         );
         let right = line.points.last().map_or(0.0, |point| x(point.0));
         last = end.max(last + 12.0);
-        let _ = writeln!(
-            svg,
-            r##"<text x="{:.0}" y="{last:.1}" fill="{}">{}</text>"##,
-            right + 6.0,
-            line.colour,
-            line.name
-        );
+        let _ =
+            writeln!(svg, r#"<text x="{:.0}" y="{last:.1}" fill="{}">{}</text>"#, right + 6.0, line.colour, line.name);
     }
 }
 

@@ -137,7 +137,7 @@ impl RstarDashmap {
         let places: Vec<_> = fleet.fixes.iter().map(|fix| (cell(fix.position), planar(fix.position))).collect();
         let trees = DashMap::new();
         for ((cell, point), driver) in places.iter().zip(0..) {
-            trees.entry(*cell).or_insert_with(RTree::new).insert(Point::new(*point, driver));
+            trees.entry(*cell).or_default().insert(Point::new(*point, driver));
         }
         Self { trees, places }
     }
@@ -166,7 +166,7 @@ impl Design for RstarDashmap {
             let mut tree = self.trees.get_mut(&old).expect("the driver's tree is there");
             tree.remove(&Point::new(from, driver)).expect("the driver is where it was put");
             drop(tree);
-            self.trees.entry(to.0).or_insert_with(RTree::new).insert(Point::new(to.1, driver));
+            self.trees.entry(to.0).or_default().insert(Point::new(to.1, driver));
         }
     }
 

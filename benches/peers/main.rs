@@ -98,14 +98,15 @@ fn measure(drivers: u32, arguments: &Arguments) -> Vec<Value> {
     fleet.slots = fleet.ids.iter().map(|id| first.index.slot(id).expect("every driver has a slot")).collect();
     drop(first);
     let wanted = |name: &&&str| arguments.designs.is_empty() || arguments.designs.iter().any(|wanted| wanted == **name);
-    let mut built: Vec<(&str, (Box<dyn Design>, Tally))> = Vec::new();
+    let (mut names, mut designs) = (Vec::new(), Vec::new());
     for name in DESIGNS.iter().filter(wanted) {
-        match build(name, &fleet) {
-            Some(design) => built.push((name, (design, Tally::default()))),
-            None => eprintln!("{name}: not here, left out"),
+        if let Some(design) = build(name, &fleet) {
+            names.push(*name);
+            designs.push((design, Tally::default()));
+        } else {
+            eprintln!("{name}: not here, left out");
         }
     }
-    let (names, mut designs): (Vec<_>, Vec<_>) = built.into_iter().unzip();
     for _ in 0..arguments.passes {
         measure::pass(&mut fleet, &mut designs, arguments.checked);
     }

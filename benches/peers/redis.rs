@@ -49,7 +49,9 @@ impl Redis {
         };
         for batch in fleet.fixes.iter().zip(0..).filter(|(_, n)| is_available(*n)).collect::<Vec<_>>().chunks(PIPELINE)
         {
-            batch.iter().for_each(|(fix, driver)| redis.add(*driver, fix.position));
+            for (fix, driver) in batch {
+                redis.add(*driver, fix.position);
+            }
             redis.read_all(batch.len());
         }
         Some(redis)
@@ -62,11 +64,11 @@ impl Redis {
     }
 
     fn send(&mut self, words: &[&str]) {
-        let mut command = format!("*{}\r\n", words.len());
+        // Nothing that is written to memory fails.
+        let _ = write!(self.unsent, "*{}\r\n", words.len());
         for word in words {
-            command += &format!("${}\r\n{word}\r\n", word.len());
+            let _ = write!(self.unsent, "${}\r\n{word}\r\n", word.len());
         }
-        self.unsent.extend_from_slice(command.as_bytes());
     }
 
     /// The bulk strings of one answer.
@@ -143,7 +145,9 @@ impl Redis {
 impl Design for Redis {
     fn update(&mut self, updates: &[Update]) {
         for batch in updates.chunks(PIPELINE) {
-            batch.iter().for_each(|update| self.add(update.slot.index(), update.fix.position));
+            for update in batch {
+                self.add(update.slot.index(), update.fix.position);
+            }
             self.read_all(batch.len());
         }
     }

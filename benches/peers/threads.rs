@@ -28,7 +28,7 @@ pub(crate) fn measure(fleet: &mut Fleet, passes: usize) -> Value {
         two_per_one.push(two / one);
         let (queries, updates) = (fleet.queries(SEARCHES), fleet.drive(UPDATES));
         let alone = shared.search_p99(&queries);
-        beside_per_alone.push(shared.search_p99_beside(&queries, updates) / alone);
+        beside_per_alone.push(shared.search_p99_beside(&queries, &updates) / alone);
         shared.ours.index.snapshot(&mut positions);
         let start = Instant::now();
         shared.ours.index.snapshot(&mut positions);
@@ -89,7 +89,7 @@ impl Shared {
     }
 
     /// The same while another thread reports without a pause.
-    fn search_p99_beside(&mut self, queries: &[Position], updates: Vec<Update>) -> f64 {
+    fn search_p99_beside(&mut self, queries: &[Position], updates: &[Update]) -> f64 {
         let (ready, done) = (Barrier::new(2), AtomicBool::new(false));
         let mut day = self.day;
         let ours = &*self;
@@ -98,7 +98,7 @@ impl Shared {
                 ready.wait();
                 while !done.load(Ordering::Relaxed) {
                     day += 1;
-                    for Update { slot, fix } in &updates {
+                    for Update { slot, fix } in updates {
                         let at = fix.at + Millis::from_mins(24 * 60) * day;
                         assert_eq!(ours.ours.index.report(*slot, Fix { at, ..*fix }, at), Reported::Moved);
                         if done.load(Ordering::Relaxed) {

@@ -1,5 +1,5 @@
-//! The lock-free files of the position index, compiled against atomics that can be stopped anywhere, and tests that try
-//! every interleaving of a few threads on them.
+//! The lock-free files of the position index, compiled against atomics that can be stopped anywhere, and tests that let a
+//! few threads meet on them in thousands of ways.
 //!
 //! They are the files of `dispatch-core` themselves, by their paths; only `sync` is ours. It makes cells so small that two
 //! drivers already spill over into a block.

@@ -1,6 +1,6 @@
-//! The atomics of loom, under the names that the core's own has.
+//! Atomics at which threads take turns, under the names that the core's own have.
 
-pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+pub(super) use shuttle::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Slots within a cell itself.
 pub(super) const INLINE: usize = 1;
@@ -10,5 +10,5 @@ pub(super) const PER_BLOCK: usize = 1;
 
 /// Whoever waits lets others run: until then nothing changes.
 pub(super) fn pause(_turn: u32) {
-    loom::thread::yield_now();
+    shuttle::thread::yield_now();
 }

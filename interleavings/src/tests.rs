@@ -1,10 +1,19 @@
-//! What must hold in every interleaving.
+//! What must hold however threads take turns.
 
 use crate::cell::{Block, Blocks, Cell, Seen};
 use crate::record::Record;
-use loom::sync::atomic::{AtomicBool, Ordering};
-use loom::sync::{Arc, Mutex};
-use loom::thread;
+use shuttle::sync::atomic::{AtomicBool, Ordering};
+use shuttle::sync::{Arc, Mutex};
+use shuttle::{check_pct, check_random, thread};
+
+/// So many ways are drawn in which threads may take turns; and as many with so few changes that rare ones come up, too.
+const DRAWN: usize = 5_000;
+const CHANGES: usize = 3;
+
+fn in_many_interleavings(model: fn()) {
+    check_random(model, DRAWN);
+    check_pct(model, DRAWN, CHANGES);
+}
 
 /// A stamp that names the place written with it; the lowest bit is the record's lock.
 fn stamp(place: u64) -> u64 {
@@ -19,7 +28,7 @@ fn replace(record: &Record, by: u64) -> bool {
 
 #[test]
 fn a_reader_sees_words_that_belong_together() {
-    loom::model(|| {
+    in_many_interleavings(|| {
         let record = Arc::new(Record::new(stamp(1), 1));
         let writers = [2, 3].map(|place| {
             let record = Arc::clone(&record);
@@ -36,7 +45,7 @@ fn a_reader_sees_words_that_belong_together() {
 
 #[test]
 fn no_write_is_lost() {
-    loom::model(|| {
+    in_many_interleavings(|| {
         let record = Arc::new(Record::new(stamp(0), 0));
         let slow = {
             let record = Arc::clone(&record);
@@ -131,7 +140,7 @@ impl World {
 
 #[test]
 fn who_changes_cell_is_seen_once_and_where_it_is() {
-    loom::model(|| {
+    in_many_interleavings(|| {
         let world = World::new();
         let writer = {
             let world = Arc::clone(&world);
@@ -149,7 +158,7 @@ fn who_changes_cell_is_seen_once_and_where_it_is() {
 
 #[test]
 fn a_list_that_grows_and_shrinks_is_read_whole() {
-    loom::model(|| {
+    in_many_interleavings(|| {
         let world = World::new();
         let writer = {
             let world = Arc::clone(&world);
@@ -170,7 +179,7 @@ fn a_list_that_grows_and_shrinks_is_read_whole() {
 
 #[test]
 fn two_writers_of_a_cell_do_not_disturb_each_other() {
-    loom::model(|| {
+    in_many_interleavings(|| {
         let world = World::new();
         let writer = {
             let world = Arc::clone(&world);
@@ -185,7 +194,7 @@ fn two_writers_of_a_cell_do_not_disturb_each_other() {
 
 #[test]
 fn who_was_taken_out_is_not_found_any_more() {
-    loom::model(|| {
+    in_many_interleavings(|| {
         let world = World::new();
         let done = Arc::new(AtomicBool::new(false));
         let writer = {
