@@ -6,7 +6,7 @@ pub(super) use shuttle::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(super) const INLINE: usize = 1;
 
 /// Slots within a further block.
-pub(super) const PER_BLOCK: usize = 1;
+pub(super) const PER_BLOCK: usize = 2;
 
 /// Whoever waits lets others run: until then nothing changes.
 pub(super) fn pause(_turn: u32) {
