@@ -198,6 +198,15 @@ pub enum OfferRule {
         /// How long an offer is open.
         expires_after: Millis,
     },
+    /// Offered to several drivers at once: whoever accepts first gets it, and the others' offers are withdrawn. A wave is
+    /// one attempt of the round, and ends when nobody is left who could still accept.
+    Wave {
+        /// How many drivers are asked at most, 2 to 10: the one chosen, and the next best who could set out now and whom
+        /// no other order needs. With fewer of those, fewer are asked.
+        size: u16,
+        /// How long the offers are open.
+        expires_after: Millis,
+    },
 }
 
 /// What happens when nobody is found.
@@ -395,7 +404,7 @@ pub struct FixRules {
 
 /// What a [`PositionIndex`](crate::PositionIndex) finds drivers by. Both give the same answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "lowercase")]
 pub enum IndexBackend {
     /// Cells that divide where drivers are many.
     #[default]
@@ -495,8 +504,15 @@ impl EngineConfig {
         self.validate_score(&mut check);
         check.that("work_budget", self.work_budget > 0, || "must be at least 1 edge".into());
         self.validate_routes(&mut check);
-        if let OfferRule::Sequential { expires_after } = self.offers {
-            check.within("offers.sequential.expires_after", expires_after, Millis::from_secs(1), day);
+        match self.offers {
+            OfferRule::Direct => {}
+            OfferRule::Sequential { expires_after } => {
+                check.within("offers.sequential.expires_after", expires_after, Millis::from_secs(1), day);
+            }
+            OfferRule::Wave { size, expires_after } => {
+                check.that("offers.wave.size", (2..=10).contains(&size), || format!("must be 2 to 10, not {size}"));
+                check.within("offers.wave.expires_after", expires_after, Millis::from_secs(1), day);
+            }
         }
 
         let RoundRule { attempts, pause, no_candidate_after, retry_after } = self.rounds;

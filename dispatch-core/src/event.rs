@@ -151,6 +151,8 @@ pub enum EventKind {
         expires_at: Timestamp,
         /// Which attempt of its round this is, from 1; an offer that is withdrawn was none.
         attempt: u16,
+        /// The first offer of the wave it belongs to, which may be itself; absent where drivers are asked one at a time.
+        wave: Option<OfferId>,
         /// What was weighed.
         decision: Decision,
     },

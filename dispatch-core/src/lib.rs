@@ -109,5 +109,5 @@ pub use model::{
 pub use offer::{MAX_OFFERS_PER_ORDER, Offer, OfferBook, OfferOutcome};
 pub use readiness::Readiness;
 pub use route::{Anchor, Stop, StopKind};
-pub use state::{Digest, Driver, Hold, MAX_FORMER_CONFIGS, Order, OrderTimes, Round, Shift, State};
+pub use state::{Digest, Driver, Heading, Hold, MAX_FORMER_CONFIGS, Order, OrderTimes, Round, Shift, State};
 pub use units::{Meters, MetersError, Millis, Timestamp};

@@ -21,8 +21,12 @@ pub struct Offer {
     pub made_at: Timestamp,
     /// It can be accepted strictly before this.
     pub expires_at: Timestamp,
-    /// Which attempt of its round this is, from 1; an offer that is withdrawn was none.
+    /// Which attempt of its round this is, from 1; an offer that is withdrawn was none. A whole wave is one attempt. For
+    /// several orders it is that of the order that has had the most.
     pub attempt: u16,
+    /// The first offer of the wave it belongs to, which may be itself: several drivers are asked for the same orders, and
+    /// the first to accept gets them. Absent where drivers are asked one at a time.
+    pub wave: Option<OfferId>,
     /// What became of it; open while absent.
     pub outcome: Option<OfferOutcome>,
 }
@@ -37,7 +41,8 @@ pub enum OfferOutcome {
     Declined,
     /// The driver did not answer in time.
     Expired,
-    /// The engine took it back: the order ended or went elsewhere, or the driver paused, ended its shift or fell silent.
+    /// The engine took it back: the order ended or went elsewhere, another driver of its wave was faster, or the driver
+    /// paused, ended its shift or fell silent.
     Withdrawn,
 }
 
@@ -54,6 +59,11 @@ impl OfferOutcome {
 }
 
 impl Offer {
+    /// Whether the other one belongs to the same attempt to find a driver: to the same wave, or it is the same offer.
+    pub(crate) fn is_of_one_wave_with(&self, other: &Self) -> bool {
+        self.id == other.id || (self.wave.is_some() && self.wave == other.wave)
+    }
+
     /// Whether a driver may still take it at `now`: a predicate on time, not a timer that fired.
     pub fn is_open(&self, now: Timestamp) -> bool {
         self.outcome.is_none() && now < self.expires_at
@@ -91,6 +101,19 @@ impl OfferBook {
         self.offers.get(&id)
     }
 
+    /// What became of an offer of this book, at `now`, in words.
+    pub(crate) fn describe(&self, offer: &Offer, now: Timestamp) -> &'static str {
+        // The offers of a wave follow each other, beginning with the one it is called by.
+        let wave = offer.wave.into_iter().flat_map(|first| {
+            self.offers.range(first..).map(|(_, other)| other).take_while(move |other| other.wave == Some(first))
+        });
+        let mut accepted = wave.filter(|other| other.outcome == Some(OfferOutcome::Accepted));
+        match offer.outcome {
+            Some(OfferOutcome::Withdrawn) if accepted.next().is_some() => "was taken by another driver",
+            _ => offer.describe(now),
+        }
+    }
+
     /// Enters a new offer.
     pub(crate) fn open(&mut self, offer: Offer) {
         assert_eq!(offer.id, self.next_id(), "offers are numbered in sequence");
@@ -107,7 +130,7 @@ impl OfferBook {
         offer
     }
 
-    /// Removes a closed offer from memory. One for several orders is forgotten with the first of them.
+    /// Removes a closed offer from memory. One for several orders goes with the first of them.
     pub(crate) fn forget(&mut self, id: OfferId) {
         let forgotten = self.offers.remove(&id);
         assert!(forgotten.is_none_or(|o| o.outcome.is_some()), "only a closed offer is forgotten");

@@ -94,7 +94,8 @@ pub struct OrderTimes {
 /// One search for a driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Round {
-    /// How many offers were made in it; a withdrawn one does not count.
+    /// How many attempts were made in it; an offer that is withdrawn is none, and a whole wave is one. In an offer for
+    /// several orders it is one for each of them.
     pub attempts: u16,
     /// Who turned the order down in it, or had it taken away, and is not asked again.
     pub asked: BTreeSet<DriverId>,
@@ -375,16 +376,23 @@ impl State {
 
     fn apply_offer(&mut self, event: &Event) {
         match &event.kind {
-            EventKind::OfferMade { offer: id, driver, orders, stops, expires_at, attempt, decision } => {
+            EventKind::OfferMade { offer: id, driver, orders, stops, expires_at, attempt, wave, decision } => {
                 let previous = self.driver_mut(driver).offer.replace(*id);
                 assert_eq!(previous, None, "a driver has one open offer at a time");
                 for order in orders {
+                    let with = orders.iter().filter(|other| *other != order).cloned().collect();
                     let order = self.order_mut(order);
+                    if let DispatchStatus::Offered { offers } = &mut order.status {
+                        let joins = wave.is_some_and(|first| offers.contains(&first));
+                        assert!(joins, "an offered order is offered again only within its wave");
+                        offers.push(*id);
+                        continue;
+                    }
                     assert_eq!(order.status, DispatchStatus::Waiting, "only a waiting order is offered");
-                    order.status = DispatchStatus::Offered { offer: *id };
-                    order.round.attempts = *attempt;
+                    order.status = DispatchStatus::Offered { offers: vec![*id] };
+                    order.round.attempts += 1;
                     order.hold = None;
-                    order.decision = Some(decision.clone());
+                    order.decision = Some(Decision { with, ..decision.clone() });
                 }
                 self.offers.open(Offer {
                     id: *id,
@@ -394,6 +402,7 @@ impl State {
                     made_at: event.at,
                     expires_at: *expires_at,
                     attempt: *attempt,
+                    wave: *wave,
                     outcome: None,
                 });
                 for order in orders {
@@ -401,26 +410,39 @@ impl State {
                 }
             }
             EventKind::OfferClosed { offer, outcome } => {
-                let Offer { driver, orders, .. } = self.offers.close(*offer, *outcome).clone();
-                let answered = self.driver_mut(&driver);
+                let closed = self.offers.close(*offer, *outcome).clone();
+                let answered = self.driver_mut(&closed.driver);
                 assert_eq!(answered.offer.take(), Some(*offer), "an offer is closed with its driver");
                 if *outcome != OfferOutcome::Withdrawn {
                     answered.acceptance.record(*outcome == OfferOutcome::Accepted);
                 }
-                for order in &orders {
-                    let order = self.order_mut(order);
-                    order.status = DispatchStatus::Waiting;
-                    match outcome {
-                        OfferOutcome::Declined | OfferOutcome::Expired => {
-                            order.round.asked.insert(driver.clone());
-                        }
-                        // Nobody turned it down.
-                        OfferOutcome::Withdrawn => order.round.attempts -= 1,
-                        OfferOutcome::Accepted => {}
-                    }
+                for order in &closed.orders {
+                    self.close_for(order, &closed);
                 }
             }
             other => unreachable!("{other:?} is not about an offer"),
+        }
+    }
+
+    /// Takes a closed offer off an order, which waits again when nobody else is asked for it.
+    fn close_for(&mut self, id: &OrderId, closed: &Offer) {
+        let order = self.orders.get_mut(id).expect("an event is about an order that exists");
+        if matches!(closed.outcome, Some(OfferOutcome::Declined | OfferOutcome::Expired)) {
+            order.round.asked.insert(closed.driver.clone());
+        }
+        let DispatchStatus::Offered { offers } = &mut order.status else { panic!("an open offer is for its orders") };
+        offers.retain(|open| *open != closed.id);
+        if !offers.is_empty() {
+            return;
+        }
+        order.status = DispatchStatus::Waiting;
+        let mut attempt = order.offers.iter().filter_map(|id| self.offers.get(*id));
+        let answered = |offer: &Offer| {
+            offer.is_of_one_wave_with(closed) && offer.outcome.is_some_and(|outcome| outcome != OfferOutcome::Withdrawn)
+        };
+        if !attempt.any(answered) {
+            // Nobody turned it down.
+            order.round.attempts -= 1;
         }
     }
 

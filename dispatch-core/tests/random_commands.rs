@@ -94,19 +94,21 @@ fn order_spec() -> impl Strategy<Value = OrderSpec> {
 }
 
 fn config() -> impl Strategy<Value = EngineConfig> {
+    let offers = prop_oneof![
+        Just(OfferRule::Direct),
+        Just(EngineConfig::default().offers),
+        (2..4u16).prop_map(|size| OfferRule::Wave { size, expires_after: Millis::from_secs(30) })
+    ];
     let preset = prop_oneof![Just(ScorePreset::Timely), Just(ScorePreset::Classic), Just(ScorePreset::Additive)];
-    (any::<bool>(), any::<bool>(), any::<bool>(), 1..4u16, preset, routes()).prop_map(
-        |(direct, placed, returns, attempts, preset, routes)| {
-            let mut config = EngineConfig { score: preset.weights(), ..EngineConfig::default() };
+    (offers, any::<bool>(), any::<bool>(), 1..4u16, preset, routes()).prop_map(
+        |(offers, placed, returns, attempts, preset, routes)| {
+            let mut config = EngineConfig { score: preset.weights(), offers, ..EngineConfig::default() };
             config.start_on = if placed { StartOn::Placed } else { StartOn::Confirmed };
-            if direct {
-                config.offers = OfferRule::Direct;
-            }
             config.rounds.attempts = attempts;
             config.positions.return_orders_of_silent = returns;
             (config.bundles.mode, config.reposition, config.schedule.ready_times) =
                 (routes.bundles, routes.reposition, routes.ready_times);
-            config.swap = routes.swap.filter(|_| direct);
+            config.swap = routes.swap.filter(|_| offers == OfferRule::Direct);
             config.divert = routes.divert;
             config
         },

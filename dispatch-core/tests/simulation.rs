@@ -30,13 +30,16 @@ fn one_seed_one_day() {
 #[test]
 fn a_city_is_served_under_every_preset_and_offer_rule() {
     for (seed, preset) in (10..).zip([ScorePreset::Timely, ScorePreset::Classic, ScorePreset::Additive]) {
-        for offers in [OfferRule::Direct, EngineConfig::default().offers] {
+        let wave = OfferRule::Wave { size: 3, expires_after: Millis::from_secs(30) };
+        for offers in [OfferRule::Direct, EngineConfig::default().offers, wave] {
             let proven = run(seed, EngineConfig { score: preset.weights(), offers, ..EngineConfig::default() });
             let metrics = CityMetrics::from_events(&proven.log);
             assert!(proven.summary.orders > 50, "seed {seed}: {metrics}");
             assert!(proven.summary.delivered * 100 >= proven.summary.orders * 80, "seed {seed}, {preset:?}: {metrics}");
             let offered = offers != OfferRule::Direct;
             assert_eq!(proven.summary.offers > 0, offered, "seed {seed}");
+            // In waves most offers are answered by somebody else's acceptance.
+            assert_eq!(metrics.offers_withdrawn > metrics.offers_accepted, offers == wave, "seed {seed}: {metrics}");
         }
     }
 }

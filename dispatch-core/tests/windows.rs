@@ -6,8 +6,8 @@ mod common;
 
 use common::{Market, asked, at, config, driver, order, secs};
 use dispatch_core::{
-    Action, EngineConfig, EventKind, Exclusion, HoldReason, Label, Meters, Millis, OfferOutcome, OfferRule, OrderSpec,
-    Role, ScoreWeight, Step,
+    Action, DriverSpec, EngineConfig, EventKind, Exclusion, HoldReason, Label, Meters, Millis, OfferOutcome, OfferRule,
+    OrderSpec, Role, ScoreWeight, Step, Units,
 };
 
 fn direct() -> EngineConfig {
@@ -30,6 +30,11 @@ fn a_search_widens_while_nobody_is_found() {
     assert_eq!(assigned(&market.passes(1)), ["o"]);
     let decision = market.engine.explain(&order("o")).unwrap().decision.unwrap();
     assert_eq!(decision.radius, Meters::from_km(10));
+}
+
+/// A driver with room for two units.
+fn roomy(id: &str) -> DriverSpec {
+    DriverSpec { capacity: Units::new(2).unwrap(), ..DriverSpec::new(driver(id)) }
 }
 
 /// A market whose driver is at a door and free in three minutes, and an order that waits.
@@ -61,6 +66,29 @@ fn a_busy_driver_is_reserved_until_it_can_set_out_soon() {
 fn a_full_route_takes_no_more() {
     let news = at_the_door(1).passes(120);
     assert!(matches!(news[..], [EventKind::OrderHeld { reason: HoldReason::NoCandidate, .. }]), "{news:?}");
+}
+
+#[test]
+fn a_bundle_leaves_a_route_no_longer_than_it_may_be() {
+    for (orders_per_driver, taken) in [(2, 1), (3, 2)] {
+        let mut rules = direct();
+        rules.limits.orders_per_driver = orders_per_driver;
+        let mut market = Market::new(rules);
+        market.by(Role::Driver, Action::RegisterDriver(roomy("ana")));
+        market.by(Role::Driver, Action::StartShift { driver: driver("ana"), until: None });
+        market.moves("ana", 0.0);
+        market.submits("first", 0, 0.0, 100.0);
+        market.passes(1);
+        market.progress("first", "ana", Step::PickedUp);
+        market.moves("ana", 100.0);
+        market.passes(200);
+        // Two orders of one place, for a driver who is about to hand over.
+        market.progress("first", "ana", Step::ArrivedAtDropoff);
+        market.passes(170);
+        market.submits("next", 0, 0.0, 1_000.0);
+        market.submits("other", 0, 0.0, 1_010.0);
+        assert_eq!(assigned(&market.passes(2)).len(), taken);
+    }
 }
 
 #[test]

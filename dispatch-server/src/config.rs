@@ -132,11 +132,19 @@ fn defaults() -> Table {
     DOCUMENTED_DEFAULTS.parse().expect("the documented defaults are TOML; a test says so")
 }
 
+/// Settings that are one of several kinds, each a table with its name: another kind replaces the one before.
+const CHOICES: [&str; 3] = ["offers", "mode", "ready_times"];
+
 /// Lays one table over another; tables are merged, everything else is replaced.
 fn merge(under: &mut Table, over: Table) {
     for (key, value) in over {
         match (under.get_mut(&key), value) {
-            (Some(Value::Table(under)), Value::Table(over)) => merge(under, over),
+            (Some(Value::Table(under)), Value::Table(over)) => {
+                if CHOICES.contains(&key.as_str()) {
+                    under.retain(|kind, _| over.contains_key(kind));
+                }
+                merge(under, over);
+            }
             (_, value) => {
                 under.insert(key, value);
             }

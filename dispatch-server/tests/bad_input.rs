@@ -4,9 +4,9 @@
 
 mod common;
 
-use common::{Server, order};
+use common::{Server, order, planned_shift, rules};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -174,6 +174,105 @@ async fn wrong_requests_are_problems_too() {
     {
         server.get(&format!("/v1/nearest-drivers?{query}")).await.problem(422, "invalid_value").field(field);
     }
+    for (query, field) in [("", "driver"), ("?driver=a%20b", "driver"), ("?driver=ana&x=1", "x")] {
+        server.get(&format!("/v1/orders/o/opinion{query}")).await.problem(422, "invalid_value").field(field);
+        server.get(&format!("/v1/orders/o/why-not{query}")).await.problem(422, "invalid_value").field(field);
+    }
     server.get("/v1/orders?status=eaten").await.problem(422, "invalid_value").field("status");
+    server.stop().await;
+}
+
+/// The default rules, with another value (or none, if it is not given) at this pointer.
+fn rules_with(pointer: &str, value: Option<Value>) -> Value {
+    let mut wrong = rules();
+    let (above, name) = pointer.rsplit_once('/').unwrap();
+    match (wrong.pointer_mut(above).unwrap(), value) {
+        (Value::Array(items), value) => items[name.parse::<usize>().unwrap()] = value.unwrap(),
+        (object, Some(value)) => object[name] = value,
+        (object, None) => drop(object.as_object_mut().unwrap().remove(name).unwrap()),
+    }
+    wrong
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_rules_are_named_and_change_nothing() {
+    let server = Server::start().await;
+    let config = server.get("/v1/markets/default/config").await.ok();
+    let same_term = json!({"term": "delay_min", "weight": 1});
+    let often = json!({"every_seconds": 0.5, "look_ahead_seconds": 60, "worth_minutes": 1, "max_travel_seconds": 0, "rest_seconds": 0});
+    for (pointer, value, code, field) in [
+        // What the contract rules out.
+        ("/window_seconds", Some(json!(0.009)), "invalid_value", "window_seconds"),
+        ("/window_seconds", Some(json!("1")), "invalid_value", "window_seconds"),
+        ("/windw", Some(json!(1)), "invalid_value", "windw"),
+        ("/market", Some(json!("default")), "invalid_value", "market"),
+        ("/search", None, "invalid_value", "search"),
+        ("/search/radius_m", Some(json!(-1)), "invalid_value", "search.radius_m"),
+        ("/search/paired", Some(json!(1_001)), "invalid_value", "search.paired"),
+        ("/search/radius", Some(json!(1)), "invalid_value", "search.radius"),
+        ("/score", Some(json!([])), "invalid_value", "score"),
+        ("/score", Some(Value::from(vec![same_term.clone(); 33])), "invalid_value", "score"),
+        ("/score/0/weight", Some(json!(1_000_001)), "invalid_value", "score[0].weight"),
+        ("/offers/mode", Some(json!("all")), "invalid_value", "offers.mode"),
+        ("/swap", Some(json!({})), "invalid_value", "swap.penalty_points"),
+        // What is wrong for the sake of another rule, or of what the server knows.
+        ("/search/radius_m", Some(json!(15_001)), "out_of_range", "search.max_radius_m"),
+        ("/schedule/margin_seconds", Some(json!(1_081)), "out_of_range", "schedule.horizon_seconds"),
+        ("/schedule/commit_ahead_seconds", Some(json!(2_401)), "out_of_range", "schedule.commit_ahead_seconds"),
+        ("/score/1", Some(same_term), "out_of_range", "score[1].term"),
+        ("/score/2/term", Some(json!("luck")), "out_of_range", "score[2].term"),
+        ("/bundles/within_m", Some(json!(0)), "out_of_range", "bundles.within_m"),
+        ("/bundles/mode", Some(json!("nearby")), "out_of_range", "bundles.within_m"),
+        ("/offers/mode", Some(json!("direct")), "out_of_range", "offers.expires_after_seconds"),
+        ("/offers/expires_after_seconds", None, "out_of_range", "offers.expires_after_seconds"),
+        ("/offers/size", Some(json!(3)), "out_of_range", "offers.size"),
+        ("/offers/size", Some(json!(1)), "invalid_value", "offers.size"),
+        ("/offers/mode", Some(json!("wave")), "out_of_range", "offers.size"),
+        ("/swap", Some(json!({"penalty_points": 1})), "out_of_range", "swap"),
+        ("/reposition", Some(often), "out_of_range", "reposition.every_seconds"),
+        ("/lifetimes/overdue_after_seconds", Some(json!(7_201)), "out_of_range", "lifetimes.fail_after_seconds"),
+        ("/limits/drivers", Some(json!(1_000_001)), "out_of_range", "limits.drivers"),
+    ] {
+        let answer = server.put("/v1/markets/default/config", rules_with(pointer, value)).await;
+        answer.problem(422, code).field(field);
+    }
+    let unknown = server.put("/v1/markets/nowhere/config", rules()).await;
+    unknown.problem(404, "unknown_market").field("market");
+    let several = json!({"radius_m": 2, "max_radius_m": 1, "candidates": 1, "busy_until_seconds": 60, "paired": 1});
+    let answer = server.put("/v1/markets/default/config", rules_with("/search", Some(several))).await;
+    let detail = answer.at("/detail").as_str().unwrap();
+    assert!(
+        detail.starts_with("search.max_radius_m: ") && detail.contains("; schedule.commit_ahead_seconds: "),
+        "{detail}"
+    );
+    let back = async |body: Value| server.post("/v1/markets/default/config/rollback", body).await;
+    back(json!({})).await.problem(422, "invalid_value").field("version");
+    back(json!({"version": -1})).await.problem(422, "invalid_value").field("version");
+    back(json!({"version": 1})).await.problem(404, "unknown_configuration").field("version");
+    assert_eq!(server.get("/v1/markets/default/config").await.ok().body, config.body);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_shifts_are_named() {
+    let server = Server::start().await;
+    server.put("/v1/drivers/ana", json!({})).await.ok();
+    for (field, value, code) in [
+        ("from", json!("2025-12-31T23:59:59Z"), "out_of_range"),
+        ("from", json!("noon"), "invalid_value"),
+        ("from", json!("2026-01-01T05:00:01Z"), "out_of_range"),
+        ("until", json!("2026-01-08T00:00:01Z"), "out_of_range"),
+        ("until", json!(null), "invalid_value"),
+        ("lat", json!(91), "invalid_value"),
+        ("lng", json!(-181), "invalid_value"),
+        ("pay", json!(1), "invalid_value"),
+    ] {
+        let mut shift = planned_shift();
+        shift[field] = value;
+        let backwards = shift["from"] == "2026-01-01T05:00:01Z";
+        let named = if backwards { "until" } else { field };
+        server.put("/v1/drivers/ana/planned-shift", shift).await.problem(422, code).field(named);
+    }
+    assert_eq!(server.get("/v1/drivers/ana").await.ok().at("/planned_shift"), &Value::Null);
     server.stop().await;
 }

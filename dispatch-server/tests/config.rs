@@ -52,6 +52,31 @@ fn later_sources_win() {
     assert_eq!(flagged.load().unwrap().listen.port(), 3);
 }
 
+#[test]
+fn another_kind_of_offers_replaces_the_one_before() {
+    let wave = "offers = { wave = { size = 3, expires_after = 20000 } }";
+    let file = format!(
+        "[rules]\n{wave}\nbundles.mode = {{ nearby = {{ within = 500.0 }} }}\n\
+         [[markets]]\nid = \"a\"\n[[markets]]\nid = \"b\"\ncells = [\"8a2a1072b59ffff\"]\n\
+         rules.bundles.mode = {{ interleaved = {{ within = 600.0 }} }}\n\
+         rules.offers = {{ sequential = {{ expires_after = 10000 }} }}"
+    );
+    let sources = Sources { file: Some(file), flags: vec!["rules.offers.wave.size=4".into()], ..Sources::default() };
+    let shown = format!("{:?}", sources.load().unwrap());
+    for part in ["Wave { size: 4, expires_after: Millis(20000) }", "Sequential { expires_after: Millis(10000) }"] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    assert!(shown.contains("Nearby {") && shown.contains("Interleaved {"), "{shown}");
+    for (wave, problem) in [
+        ("size = 1, expires_after = 20000", "rules.offers.wave.size: must be 2 to 10"),
+        ("size = 3, expires_after = 0", "rules.offers.wave.expires_after: "),
+        ("size = 3", "rules.offers"),
+    ] {
+        let message = wrong(&format!("[rules]\noffers = {{ wave = {{ {wave} }} }}"));
+        assert!(message.contains(problem), "{wave}\n{message}");
+    }
+}
+
 /// Two keys: their names, and the digit of the second's hash where that of the first is 0.
 fn key_twice(one: &str, other: &str, digit: &str) -> String {
     let key =

@@ -5,7 +5,7 @@
 mod common;
 
 use common::contract::Contract;
-use common::{Server, keys, order};
+use common::{Server, keys, order, planned_shift, rules};
 use dispatch_server::{Sources, State, router};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -28,6 +28,8 @@ async fn the_answers_of_a_day_are_described() {
     see("registerDriver", put.clone(), "/v1/drivers/ana", Some(registered.clone())).await;
     see("registerDriver", put.clone(), "/v1/drivers/ana", Some(registered)).await;
     see("rateDriver", put.clone(), "/v1/drivers/ana/rating", Some(json!({"rating": 4.5}))).await;
+    see("planShift", put.clone(), "/v1/drivers/ana/planned-shift", Some(planned_shift())).await;
+    see("unplanShift", Method::DELETE, "/v1/drivers/ana/planned-shift", None).await;
     see("startShift", post.clone(), "/v1/drivers/ana/shift/start", None).await;
     let position = json!({"lat": 52.52, "lng": 13.4, "accuracy_m": 8, "battery_percent": 87.5});
     see("reportPosition", post.clone(), "/v1/drivers/ana/position", Some(position)).await;
@@ -50,6 +52,8 @@ async fn the_answers_of_a_day_are_described() {
     see("setReadyTime", put.clone(), "/v1/orders/o/ready-time", Some(at)).await;
     see("kitchenProgress", post.clone(), "/v1/orders/o/kitchen", Some(json!({"status": "ready"}))).await;
     let offer = server.offer("", "ana").await;
+    see("getOpinion", get.clone(), "/v1/orders/o/opinion?driver=ana", None).await;
+    see("whyNot", get.clone(), "/v1/orders/o/why-not?driver=ana", None).await;
     see("getDriverOffer", get.clone(), "/v1/drivers/ana/offer", None).await;
     see("getOffer", get.clone(), &format!("/v1/offers/{offer}"), None).await;
     see("declineOffer", post.clone(), &format!("/v1/offers/{offer}/decline"), None).await;
@@ -75,6 +79,7 @@ async fn the_answers_of_a_day_are_described() {
         ("listOrders", "/v1/orders?limit=2"),
         ("listMarkets", "/v1/markets"),
         ("getMarket", "/v1/markets/default"),
+        ("getMarketConfig", "/v1/markets/default/config"),
         ("getStats", "/v1/stats"),
         ("getLive", "/health/live"),
         ("getReady", "/health/ready"),
@@ -88,6 +93,18 @@ async fn the_answers_of_a_day_are_described() {
     ] {
         see(id, get.clone(), path, None).await;
     }
+    let mut full = rules();
+    full["swap"] = json!({"penalty_points": 5});
+    full["offers"] = json!({"mode": "direct"});
+    full["bundles"] = json!({"mode": "nearby", "within_m": 500, "max_orders": 3, "min_gain_points": 0.5});
+    full["reposition"] = json!({
+        "every_seconds": 60, "look_ahead_seconds": 900, "worth_minutes": 1, "max_travel_seconds": 900, "rest_seconds": 300,
+    });
+    full["schedule"]["depart_at_probability"] = json!(0.5);
+    see("setMarketConfig", put, "/v1/markets/default/config", Some(full)).await;
+    see("getMarketConfig", get.clone(), "/v1/markets/default/config", None).await;
+    let version = Some(json!({"version": 1}));
+    see("rollBackMarketConfig", post.clone(), "/v1/markets/default/config/rollback", version).await;
     see("endShift", post, "/v1/drivers/ana/shift/end", None).await;
     let tag = server.get("/v1/orders/p").await.etag();
     let same = server.raw(get, "/v1/orders/p", &[("if-none-match", &tag)], Vec::new()).await;
@@ -138,11 +155,12 @@ fn sample(contract: &Contract, schema: &Value, name: &str) -> Value {
             fields.map(|(name, field)| (name.clone(), sample(contract, field, name))).collect()
         }
         "array" => json!([sample(contract, &schema["items"], name)]),
+        "boolean" => json!(true),
         "string" if schema["enum"].is_array() => schema["enum"][0].clone(),
         "string" if schema["format"] == "date-time" => json!("2026-01-01T00:00:30Z"),
         "string" if name == "market" => json!("default"),
         "string" => json!("ana"),
-        _ => json!(1),
+        _ => json!(schema["minimum"].as_u64().unwrap_or(0).max(1)),
     }
 }
 
@@ -204,7 +222,7 @@ async fn a_word_is_no_object() {
         schema["enum"].is_array().then(|| Value::from_iter([(value.as_str().unwrap(), Value::Null)]))
     };
     let answers = changed(&server, as_object).await;
-    assert_eq!(answers.len(), 4);
+    assert_eq!(answers.len(), 7);
     for (place, answer) in answers {
         assert!(rules_out(&answer), "{place}: {} {}", answer.status, answer.body);
     }
@@ -224,18 +242,19 @@ fn is_number(schema: &Value) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn numbers_are_those_of_json_schema() {
     let server = Server::start().await;
-    let whole = changed(&server, |schema, _| is_number(schema).then(|| json!(1.0))).await;
-    let least = changed(&server, |schema, _| is_number(schema).then(|| schema["minimum"].clone())).await;
-    let most = changed(&server, |schema, _| is_number(schema).then(|| schema["maximum"].clone())).await;
+    let whole = changed(&server, |schema, value| is_number(schema).then(|| json!(value.as_f64()))).await;
+    let least = changed(&server, |schema, _| schema.get("minimum").cloned()).await;
+    let most = changed(&server, |schema, _| schema.get("maximum").cloned()).await;
     assert!(whole.len() > 15, "{}", whole.len());
     for (place, answer) in whole.into_iter().chain(least).chain(most) {
         assert!(!rules_out(&answer), "{place}: {} {}", answer.status, answer.body);
     }
     let part = changed(&server, |schema, _| (kind(schema) == "integer").then(|| json!(1.5))).await;
     let below = changed(&server, |schema, _| Some(json!(schema["minimum"].as_f64()? - 1.0))).await;
+    let just_below = changed(&server, |schema, _| schema.get("exclusiveMinimum").cloned()).await;
     let above = changed(&server, |schema, _| Some(json!(schema["maximum"].as_f64()? + 1.0))).await;
-    assert!(part.len() > 4 && below.len() > 15 && above.len() > 15);
-    for (place, answer) in part.into_iter().chain(below).chain(above) {
+    assert!(part.len() > 4 && below.len() > 15 && above.len() > 15 && just_below.len() == 2);
+    for (place, answer) in part.into_iter().chain(below).chain(just_below).chain(above) {
         assert!(rules_out(&answer), "{place}: {} {}", answer.status, answer.body);
     }
     server.stop().await;

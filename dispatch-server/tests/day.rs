@@ -22,11 +22,12 @@ async fn an_order_from_submission_to_delivered() {
     assert_eq!(offered.at("/dispatch"), "offered");
     let offer = server.get("/v1/drivers/ana/offer").await.ok();
     let id = offer.at("/offer/id").as_str().unwrap();
-    assert_eq!(offered.at("/offer"), id);
+    assert_eq!(offered.at("/offers"), &json!([id]));
     assert_eq!(offer.at("/offer/orders/0/pickup/label"), "Pizza");
     assert_eq!(offer.at("/offer/route").as_array().unwrap().len(), 2);
     let accepted = server.act(&format!("/v1/offers/{id}/accept")).await.ok();
     assert_eq!(accepted.at("/state"), "accepted");
+    assert_eq!(server.get("/v1/orders/o").await.ok().at("/offers"), &json!([]));
 
     let eta = server.get("/v1/orders/o/eta").await.ok();
     let parts = eta.at("/eta").as_object().unwrap().values().filter_map(serde_json::Value::as_f64).sum::<f64>();
@@ -54,6 +55,26 @@ async fn an_order_from_submission_to_delivered() {
     assert_eq!(stats.at("/markets/0/orders/by_status/delivered"), 1);
     assert_eq!(stats.at("/markets/0/orders/median_delivery_seconds"), 301.0);
     assert_eq!(stats.at("/markets/0/drivers/on_shift"), 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_of_a_wave_to_accept_gets_the_order() {
+    let server = Server::with("[rules]\noffers = { wave = { size = 2, expires_after = 30000 } }").await;
+    server.driver("", "ana").await;
+    server.driver("", "bob").await;
+    server.order("", "o").await;
+    let ana = server.offer("", "ana").await;
+    let bob = server.get("/v1/drivers/bob/offer").await.ok().at("/offer/id").as_str().unwrap().to_owned();
+    let mut both = [ana.clone(), bob.clone()];
+    both.sort();
+    assert_eq!(server.get("/v1/orders/o").await.ok().at("/offers"), &json!(both));
+    server.act(&format!("/v1/offers/{bob}/accept")).await.ok();
+    let late = server.act(&format!("/v1/offers/{ana}/accept")).await.problem(409, "offer_closed");
+    assert!(late.at("/detail").as_str().unwrap().contains("was taken by another driver"), "{late:?}");
+    assert_eq!(server.get(&format!("/v1/offers/{ana}")).await.ok().at("/state"), "withdrawn");
+    let taken = server.get("/v1/orders/o").await.ok();
+    assert_eq!((taken.at("/driver"), taken.at("/offers")), (&json!("bob"), &json!([])));
     server.stop().await;
 }
 

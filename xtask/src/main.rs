@@ -20,7 +20,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start a server and a city of clients to watch, in release mode.
+    /// Start a server and a city of clients to watch.
     Demo(demo::Arguments),
     /// Install what the checks need, then run them all: format, lints, documentation, tests.
     Test,

@@ -31,10 +31,17 @@ const SHORTEST_MOVE: Millis = Millis::from_mins(1);
 pub(super) enum Ruling {
     /// The order leaves its driver.
     Return { order: OrderId },
-    /// These orders go to a driver, on this route.
-    Commit { orders: Vec<(OrderId, Decision)>, driver: DriverId, stops: Vec<Stop> },
+    /// These orders go to a driver, on this route, unless one of the others is faster to accept.
+    Commit { orders: Vec<(OrderId, Decision)>, driver: DriverId, stops: Vec<Stop>, others: Vec<Asked> },
     /// The order waits.
     Hold { order: OrderId, reason: HoldReason, slack: Option<Millis>, decision: Decision },
+}
+
+/// A driver who is asked, on which route, and why.
+pub(super) struct Asked {
+    driver: DriverId,
+    stops: Vec<Stop>,
+    decision: Decision,
 }
 
 /// What is to be done about a row now.
@@ -49,6 +56,11 @@ impl Engine {
     pub(super) fn rule(&self, decided: &Decided<'_>) -> Vec<Ruling> {
         let Decided { planner, shortlists, plan, .. } = decided;
         let mut rulings = Vec::new();
+        let paired = planner.choices(plan).filter_map(|(_, edge)| edge);
+        let mut taken: BTreeSet<&DriverId> = match self.state.config.offers {
+            OfferRule::Wave { .. } => paired.map(|edge| driver_of(planner, edge)).collect(),
+            OfferRule::Direct | OfferRule::Sequential { .. } => BTreeSet::new(),
+        };
         for (row, edge) in planner.choices(plan) {
             let verdict = self.verdict(decided, row, edge);
             let taker = match &verdict {
@@ -77,15 +89,16 @@ impl Engine {
                         continue;
                     }
                     let together = orders(planner, row);
-                    let decided = |&demand: &u32| {
+                    let reasons = |&demand: &u32| {
                         let list = &shortlists[demand as usize];
                         let with = together.iter().copied().filter(|id| **id != list.order.spec.id).cloned().collect();
                         let decision = self.decision(planner, list, Some(edge), with);
                         (list.order.spec.id.clone(), decision)
                     };
-                    let orders = new.iter().map(decided).collect();
+                    let orders = new.iter().map(reasons).collect();
                     let stops = self.planned_stops(planner, edge, &calls);
-                    rulings.push(Ruling::Commit { orders, driver: driver.clone(), stops });
+                    let others = self.others(decided, row, &mut taken);
+                    rulings.push(Ruling::Commit { orders, driver: driver.clone(), stops, others });
                 }
             }
         }
@@ -126,6 +139,41 @@ impl Engine {
         commit
     }
 
+    /// Who else is asked for a row in the same wave: the next best who could set out now and whom no other row takes.
+    fn others<'a>(&self, decided: &Decided<'a>, row: &Row<'a>, taken: &mut BTreeSet<&'a DriverId>) -> Vec<Asked> {
+        let OfferRule::Wave { size, .. } = self.state.config.offers else { return Vec::new() };
+        let Decided { planner, drivers, shortlists, .. } = decided;
+        let config = &self.state.config;
+        let mut edges: Vec<Edge> = row.edges.iter().copied().filter(|edge| (edge.supply as usize) < *drivers).collect();
+        edges.sort_by_key(|edge| (edge.cost, edge.supply));
+        let lead = row.demands[0];
+        let list = &shortlists[lead as usize];
+        let with: Vec<OrderId> = orders(planner, row).into_iter().skip(1).cloned().collect();
+        let mut others = Vec::new();
+        for edge in edges {
+            if others.len() + 1 >= usize::from(size) {
+                break;
+            }
+            let supply = &planner.supplies[edge.supply as usize];
+            let driver = &supply.driver.id;
+            // A driver on the roster can be reserved, not asked.
+            let on_shift = self.state.drivers[driver].is_on_shift();
+            let now = edge.joins || supply.from.at - self.now() <= config.schedule.commit_ahead;
+            if !(on_shift && now && taken.insert(driver)) {
+                continue;
+            }
+            let calls = if edge.joins {
+                planner.best_join(lead, edge.supply).expect("it was weighed before").1
+            } else {
+                planner.calls(row).into_owned()
+            };
+            let stops = self.planned_stops(planner, edge, &calls);
+            let decision = self.decision(planner, list, Some(edge), with.clone());
+            others.push(Asked { driver: driver.clone(), stops, decision });
+        }
+        others
+    }
+
     fn hold(
         &self,
         planner: &Planner<'_>,
@@ -157,11 +205,11 @@ impl Engine {
             Ruling::Hold { order, reason, slack, decision } => {
                 self.emit(EventKind::OrderHeld { order, reason, slack, decision });
             }
-            Ruling::Commit { orders, driver, stops } => self.commit(orders, driver, stops),
+            Ruling::Commit { orders, driver, stops, others } => self.commit(orders, driver, stops, others),
         }
     }
 
-    fn commit(&mut self, orders: Vec<(OrderId, Decision)>, driver: DriverId, stops: Vec<Stop>) {
+    fn commit(&mut self, orders: Vec<(OrderId, Decision)>, driver: DriverId, stops: Vec<Stop>, mut others: Vec<Asked>) {
         match self.state.config.offers {
             OfferRule::Direct => {
                 // One by one, each with its own reasons: the last of them completes the route.
@@ -173,31 +221,43 @@ impl Engine {
                     self.assign_on_route(vec![order], &driver, part, Some(decision));
                 }
             }
-            OfferRule::Sequential { expires_after } => {
-                let attempts = |id: &OrderId| self.state.orders[id].round.attempts;
+            OfferRule::Sequential { expires_after } | OfferRule::Wave { expires_after, .. } => {
                 let (orders, decisions): (Vec<_>, Vec<_>) = orders.into_iter().unzip();
-                let made = orders.iter().map(attempts).max().expect("an offer is for an order");
-                // New rules may allow fewer attempts than the round has had.
-                if made >= self.state.config.rounds.attempts {
-                    for order in orders {
-                        if self.state.orders[&order].round.attempts >= self.state.config.rounds.attempts {
-                            self.fail_round(order, RoundFailure::AttemptsUsed);
-                        }
-                    }
-                    return;
-                }
-                let (_, stops) = self.projected(&driver, stops);
                 let decision = decisions.into_iter().next().expect("an offer is for an order");
-                self.emit(EventKind::OfferMade {
-                    offer: self.state.offers.next_id(),
-                    driver,
-                    attempt: made + 1,
-                    orders,
-                    stops,
-                    expires_at: self.now() + expires_after,
-                    decision,
-                });
+                others.insert(0, Asked { driver, stops, decision });
+                self.ask(&orders, others, self.now() + expires_after);
             }
+        }
+    }
+
+    /// Asks these drivers for the same orders, all at once.
+    fn ask(&mut self, orders: &[OrderId], asked: Vec<Asked>, expires_at: Timestamp) {
+        let limit = self.state.config.rounds.attempts;
+        let attempts = |id: &OrderId| self.state.orders[id].round.attempts;
+        let made = orders.iter().map(attempts).max().expect("an offer is for an order");
+        // New rules may allow fewer attempts than the round has had.
+        if made >= limit {
+            for order in orders {
+                if self.state.orders[order].round.attempts >= limit {
+                    self.fail_round(order.clone(), RoundFailure::AttemptsUsed);
+                }
+            }
+            return;
+        }
+        let first = self.state.offers.next_id();
+        let wave = matches!(self.state.config.offers, OfferRule::Wave { .. }).then_some(first);
+        for Asked { driver, stops, decision } in asked {
+            let (_, stops) = self.projected(&driver, stops);
+            self.emit(EventKind::OfferMade {
+                offer: self.state.offers.next_id(),
+                driver,
+                orders: orders.to_vec(),
+                stops,
+                expires_at,
+                attempt: made + 1,
+                wave,
+                decision,
+            });
         }
     }
 
@@ -305,7 +365,12 @@ impl Engine {
     }
 
     /// Tells idle drivers where orders are to be expected.
-    pub(super) fn suggest_moves(&self, decided: &Decided<'_>, rule: &RepositionRule, now: Timestamp) -> Vec<EventKind> {
+    pub(super) fn suggest_moves(
+        &self,
+        decided: &Decided<'_>,
+        rule: &RepositionRule,
+        now: Timestamp,
+    ) -> Vec<(DriverId, EventKind)> {
         let used: BTreeSet<u32> =
             decided.planner.choices(&decided.plan).filter_map(|(_, edge)| edge).map(|edge| edge.supply).collect();
         let drivers = (0..).zip(&decided.planner.supplies[..decided.drivers]);
@@ -332,8 +397,8 @@ impl Engine {
             let driver = &self.state.drivers[&supply.driver.id];
             let free = supply.load == 0 && supply.from.at <= now;
             if free && way >= SHORTEST_MOVE && Self::heading_allows_move(driver, now, rule.rest) {
-                let arrive_at = now + way;
-                moves.push(EventKind::RepositionSuggested { driver: supply.driver.id.clone(), position, arrive_at });
+                let (driver, arrive_at) = (supply.driver.id.clone(), now + way);
+                moves.push((driver.clone(), EventKind::RepositionSuggested { driver, position, arrive_at }));
             }
         }
         moves

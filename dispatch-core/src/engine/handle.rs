@@ -261,9 +261,7 @@ impl Engine {
 
     /// Ends an order that is not delivered, freeing the driver who was asked or had it.
     pub(super) fn end_order(&mut self, id: OrderId, event: impl FnOnce(OrderId, Option<Vec<Stop>>) -> EventKind) {
-        if let DispatchStatus::Offered { offer } = self.state.orders[&id].status {
-            self.close_offer(offer, OfferOutcome::Withdrawn);
-        }
+        self.withdraw_offers_for(&id);
         let driver = self.state.orders[&id].status.driver().cloned();
         let stops = driver.as_ref().map(|driver| self.route_without(&self.state.drivers[driver], &id));
         self.emit(event(id, stops));
@@ -288,7 +286,7 @@ impl Engine {
             return Err(Refusal::NotYours { driver: driver.clone() });
         }
         if !offer.is_open(self.now()) {
-            return Err(Refusal::OfferClosed { offer: id, is: offer.describe(self.now()) });
+            return Err(Refusal::OfferClosed { offer: id, is: self.state.offers.describe(offer, self.now()) });
         }
         Ok(offer)
     }
@@ -296,22 +294,31 @@ impl Engine {
     fn accept_offer(&mut self, id: OfferId, driver: &DriverId) -> Result<(), Refusal> {
         let offer = self.open_offer(id, driver)?;
         let (orders, stops) = (offer.orders.clone(), self.route_by(offer));
-        self.close_offer(id, OfferOutcome::Accepted);
+        self.emit(EventKind::OfferClosed { offer: id, outcome: OfferOutcome::Accepted });
+        // Whoever else was asked, was asked for all of them.
+        self.withdraw_offers_for(&orders[0]);
         self.assign_on_route(orders, driver, stops, None);
         Ok(())
     }
 
-    /// Closes an open offer. A round whose last attempt was turned down has failed.
+    /// Closes an offer that its driver turned down, let expire or can no longer take. A round whose last attempt it was
+    /// has failed, unless somebody else is still asked.
     pub(super) fn close_offer(&mut self, id: OfferId, outcome: OfferOutcome) {
         let orders = self.state.offers.get(id).expect("an open offer is in memory").orders.clone();
         self.emit(EventKind::OfferClosed { offer: id, outcome });
-        if !matches!(outcome, OfferOutcome::Declined | OfferOutcome::Expired) {
-            return;
-        }
-        for order in orders {
-            if self.state.orders[&order].round.attempts >= self.state.config.rounds.attempts {
-                self.fail_round(order, RoundFailure::AttemptsUsed);
+        for id in orders {
+            let order = &self.state.orders[&id];
+            let used = order.round.attempts >= self.state.config.rounds.attempts;
+            if used && order.status == DispatchStatus::Waiting {
+                self.fail_round(id, RoundFailure::AttemptsUsed);
             }
+        }
+    }
+
+    /// Withdraws every open offer of an order that ends or has found its driver.
+    fn withdraw_offers_for(&mut self, order: &OrderId) {
+        for offer in self.state.orders[order].status.offers().to_vec() {
+            self.emit(EventKind::OfferClosed { offer, outcome: OfferOutcome::Withdrawn });
         }
     }
 
@@ -405,7 +412,7 @@ impl Engine {
         self.driver_must(&to, !driver.silent, "is silent", action)?;
         self.driver_must(&to, !yours, "has this order", action)?;
         // An offer it may still accept has its place; if it is of this very order, it is withdrawn.
-        let asked = driver.offer.is_some_and(|offer| *status != DispatchStatus::Offered { offer });
+        let asked = driver.offer.is_some_and(|offer| !status.offers().contains(&offer));
         let roomy =
             driver.orders().count() + usize::from(asked) < usize::from(self.state.config.limits.orders_per_driver);
         self.driver_must(&to, roomy, "has as many orders as a route may hold", action)?;
@@ -415,11 +422,10 @@ impl Engine {
         let (_, stops) = self.route_with(driver, order);
         self.check_capacity(&to, route::peak_load(self.on_board(&to), &stops, |order| self.units(order)))?;
 
-        match self.state.orders[id].status {
-            DispatchStatus::Offered { offer } => self.close_offer(offer, OfferOutcome::Withdrawn),
-            DispatchStatus::Waiting => {}
-            _ => self.return_order(id.clone(), ReturnReason::Reassigned),
+        if self.state.orders[id].status.driver().is_some() {
+            self.return_order(id.clone(), ReturnReason::Reassigned);
         }
+        self.withdraw_offers_for(id);
         let (from, stops) = self.route_with(&self.state.drivers[&to], &self.state.orders[id]);
         self.emit(EventKind::Assigned { orders: vec![id.clone()], driver: to, from, stops, decision: None });
         Ok(())

@@ -82,8 +82,11 @@ impl Engine {
         for ruling in returned.into_iter().chain(others) {
             self.carry_out_ruling(ruling);
         }
-        for event in moves {
-            self.emit(event);
+        for (driver, event) in moves {
+            // Who was asked in a wave has better things to do.
+            if self.state.drivers[&driver].offer.is_none() {
+                self.emit(event);
+            }
         }
     }
 
@@ -298,7 +301,7 @@ impl Engine {
     }
 
     /// Where idle drivers had better wait.
-    fn moves(&self, decided: &Decided<'_>) -> Vec<crate::event::EventKind> {
+    fn moves(&self, decided: &Decided<'_>) -> Vec<(DriverId, crate::event::EventKind)> {
         let Some(rule) = self.state.config.reposition else { return Vec::new() };
         let now = self.now();
         if self.clock.last_window.next_multiple(rule.every) > now {

@@ -256,7 +256,9 @@ impl<'a> Planner<'a> {
         let mut merges = Vec::new();
         for (into, (leading, edge)) in self.choices(plan).enumerate() {
             let Some(edge) = edge.filter(|edge| !edge.joins && (edge.supply as usize) < drivers) else { continue };
-            if leading.demands.len() >= usize::from(self.rules.bundles.max_orders) {
+            let supply = &self.supplies[edge.supply as usize];
+            let orders = leading.demands.len() + 1;
+            if orders > usize::from(self.rules.bundles.max_orders) || !self.has_room(supply, orders) {
                 continue;
             }
             let alike = if within > Meters::ZERO {
@@ -266,28 +268,41 @@ impl<'a> Planner<'a> {
                 let first = places.partition_point(|&place| pickup(row(place)) < at);
                 first..places.partition_point(|&place| pickup(row(place)) <= at)
             };
-            for &from in &places[alike] {
+            let near_by = places[alike].iter().copied().filter(|&from| {
                 let joining = row(from);
-                if from != into && joining.demands.len() == 1 && near(leading, joining) {
-                    merges.extend(self.try_merge(plan, from, into, edge));
-                }
-            }
+                from != into && joining.demands.len() == 1 && near(leading, joining)
+            });
+            let calls = self.calls(leading);
+            let mut cost = None;
+            merges.extend(near_by.filter_map(|from| {
+                // Most orders have no neighbour: only those that do need to know.
+                let now = (*cost.get_or_insert_with(|| self.cost(&calls, &supply.at_end(), supply)))?;
+                self.try_merge(plan, from, into, supply, (&calls, now))
+            }));
         }
         merges
     }
 
-    fn try_merge(&self, plan: &Plan, from: usize, into: usize, edge: Edge) -> Option<Merge<'a>> {
-        let leading = self.calls(&self.rows[plan.rows[into] as usize]);
-        let joining = self.rows[plan.rows[from] as usize].demands[0];
-        let supply = &self.supplies[edge.supply as usize];
-        may_take(&self.demands[joining as usize], supply).ok()?;
-        let set_out = supply.at_end();
-        let now = self.cost(&leading, &set_out, supply)?;
-        let task = self.demands[joining as usize].task;
-        let routes = plan::insertions(&leading, task, self.rules.bundles.mode).into_iter();
-        let (cost, calls) = self.cheapest(routes, &set_out, supply)?;
+    /// Adds the single order of the row `from` to these stops, which cost the driver so much as they are.
+    fn try_merge(
+        &self,
+        plan: &Plan,
+        from: usize,
+        into: usize,
+        supply: &Supply<'a>,
+        (leading, now): (&[Call<'a>], i64),
+    ) -> Option<Merge<'a>> {
+        let joining = &self.demands[self.rows[plan.rows[from] as usize].demands[0] as usize];
+        may_take(joining, supply).ok()?;
+        let routes = plan::insertions(leading, joining.task, self.rules.bundles.mode).into_iter();
+        let (cost, calls) = self.cheapest(routes, &supply.at_end(), supply)?;
         let gain = plan.pairs.burdens[from].min(MOST_BURDEN_MILLI) - (cost - now) - self.min_gain();
         (gain > 0).then_some(Merge { gain, from, into, calls })
+    }
+
+    /// Whether so many more orders leave the driver's route no longer than it may be.
+    fn has_room(&self, driver: &Supply<'_>, orders: usize) -> bool {
+        usize::from(driver.load) + orders <= usize::from(self.rules.limits.orders_per_driver)
     }
 
     fn merged(&self, leading: &Row<'a>, joining: &Row<'a>, calls: Vec<Call<'a>>) -> Row<'a> {
@@ -299,7 +314,8 @@ impl<'a> Planner<'a> {
         supplies.dedup();
         let edge = |supply: u32| {
             let driver = &self.supplies[supply as usize];
-            let able = demands.iter().all(|&demand| may_take(&self.demands[demand as usize], driver).is_ok());
+            let able = |&demand: &u32| may_take(&self.demands[demand as usize], driver).is_ok();
+            let able = self.has_room(driver, demands.len()) && demands.iter().all(able);
             let cost = able.then(|| self.cost(&calls, &driver.at_end(), driver)).flatten()?;
             Some(Edge { supply, cost: cost + self.moving(&demands, driver), joins: false })
         };

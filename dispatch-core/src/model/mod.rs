@@ -293,10 +293,10 @@ pub enum DispatchStatus {
     Pending,
     /// Looking for a driver: held, or due.
     Waiting,
-    /// Offered to a driver who has not answered.
+    /// Offered to a driver who has not answered, or to several.
     Offered {
-        /// The open offer.
-        offer: OfferId,
+        /// The open offers, at least one; more than one only within a wave.
+        offers: Vec<OfferId>,
     },
     /// A driver is on its way to the pickup.
     Assigned {
@@ -360,6 +360,11 @@ impl DispatchStatus {
             | Self::Delivered { driver } => Some(driver),
             Self::Pending | Self::Waiting | Self::Offered { .. } | Self::Cancelled { .. } | Self::Failed { .. } => None,
         }
+    }
+
+    /// The open offers of the order: one, or several of one wave.
+    pub fn offers(&self) -> &[OfferId] {
+        if let Self::Offered { offers } = self { offers } else { &[] }
     }
 
     /// Whether the order has ended.

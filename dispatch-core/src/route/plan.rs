@@ -241,23 +241,21 @@ fn pickup_places(calls: &[Call<'_>], task: &Task<'_>, mode: BundleMode) -> Vec<(
     let near = |within: Meters| move |call: &Call<'_>| call.position.distance(at) <= within;
     match mode {
         BundleMode::Off => Vec::new(),
-        BundleMode::SamePickup => same.collect(),
+        // Where the driver stops there anyway, it does not come twice.
+        _ if pickups().any(|(_, call)| is_same(call)) => same.collect(),
+        BundleMode::SamePickup => Vec::new(),
         BundleMode::Nearby { within } => {
-            let beside = pickups().filter(|(_, call)| !is_same(call) && near(within)(call));
+            let beside = pickups().filter(|(_, call)| near(within)(call));
             // A stop the driver stands at comes first.
             let places = beside.flat_map(|(i, call)| [(call.arrived_at.is_none()).then_some(i), Some(i + 1)]);
-            let mut all: Vec<_> = places.flatten().map(|i| (i, false)).chain(same).collect();
-            all.sort_unstable();
+            let mut all: Vec<_> = places.flatten().collect();
             all.dedup();
-            all
+            all.into_iter().map(|i| (i, false)).collect()
         }
         BundleMode::Interleaved { within } => {
-            if same.clone().next().is_some() {
-                return same.collect();
-            }
             let begun = usize::from(calls.first().is_some_and(|call| call.arrived_at.is_some()));
-            let apart = pickups().any(|(_, call)| !near(within)(call));
-            if apart { Vec::new() } else { (begun..calls.len()).map(|i| (i, false)).collect() }
+            let none_near = pickups().next().is_some() && !pickups().any(|(_, call)| near(within)(call));
+            if none_near { Vec::new() } else { (begun..calls.len()).map(|i| (i, false)).collect() }
         }
     }
 }
@@ -277,4 +275,151 @@ pub(crate) fn peak_units(calls: &[Call<'_>]) -> u32 {
         peak = peak.max(load);
     }
     peak
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eta::StraightLine;
+    use crate::model::OrderId;
+    use crate::route::project;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+    use std::collections::BTreeSet;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_750_000_000_000);
+
+    /// A route as what happens where to whom.
+    type Shape = Vec<(StopKind, Vec<OrderId>)>;
+
+    fn shape(calls: &[Call<'_>]) -> Shape {
+        let ids = |call: &Call<'_>| call.tasks.iter().map(|task| task.order.id.clone()).collect();
+        calls.iter().map(|call| (call.kind, ids(call))).collect()
+    }
+
+    fn shapes(calls: &[Call<'_>], task: Task<'_>, mode: BundleMode) -> BTreeSet<Vec<(bool, Vec<OrderId>)>> {
+        let routes = insertions(calls, task, mode);
+        let plain = |route: &Vec<Call<'_>>| {
+            shape(route).into_iter().map(|(kind, ids)| (kind == StopKind::Pickup, ids)).collect::<Vec<_>>()
+        };
+        let all: BTreeSet<_> = routes.iter().map(plain).collect();
+        assert_eq!(all.len(), routes.len(), "every route once");
+        all
+    }
+
+    fn without(route: &Shape, id: &OrderId) -> Shape {
+        let rest = |(kind, ids): &(StopKind, Vec<OrderId>)| {
+            (*kind, ids.iter().filter(|other| *other != id).cloned().collect::<Vec<_>>())
+        };
+        route.iter().map(rest).filter(|(_, ids)| !ids.is_empty()).collect()
+    }
+
+    /// Orders of few pickups, 0 to 3 km apart, and a route of all but the last made by inserting one after the other.
+    fn orders() -> impl Strategy<Value = Vec<OrderSpec>> {
+        let spec = ((0..4u8, 0..4u8), (0..40u8, 0..40u8));
+        proptest::collection::vec(spec, 2..6).prop_map(|specs| {
+            let place = |(lat, lng): (u8, u8), step: f64| {
+                Position::new(f64::from(lat) * step, f64::from(lng) * step).expect("near zero")
+            };
+            let order = |(i, (pickup, dropoff)): (usize, _)| {
+                OrderSpec::new(OrderId::new(format!("o{i}")).unwrap(), place(pickup, 0.009), place(dropoff, 0.001))
+            };
+            specs.into_iter().enumerate().map(order).collect()
+        })
+    }
+
+    fn grown<'a>(tasks: &[Task<'a>], picks: &[Index], mode: BundleMode) -> Vec<Call<'a>> {
+        let mut calls = alone(tasks[0]);
+        for (task, pick) in tasks[1..].iter().zip(picks) {
+            let routes = insertions(&calls, *task, mode);
+            calls = if routes.is_empty() { [calls, alone(*task)].concat() } else { pick.get(&routes).clone() };
+        }
+        calls
+    }
+
+    proptest! {
+        #[test]
+        fn an_insertion_fetches_before_it_brings_and_leaves_the_rest_as_it_was(
+            specs in orders(), picks in proptest::collection::vec(any::<Index>(), 5), begun in any::<bool>(),
+            within in 0..3_000u32,
+        ) {
+            let travel = StraightLine::default();
+            let tasks: Vec<_> = specs.iter().map(|order| Task::new(order, NOW, None, &travel)).collect();
+            let (last, others) = tasks.split_last().unwrap();
+            let within = Meters::from_m(within);
+            let modes =
+                [BundleMode::Off, BundleMode::SamePickup, BundleMode::Nearby { within }, BundleMode::Interleaved { within }];
+            let mut calls = grown(others, &picks, modes[3]);
+            if begun {
+                calls[0].arrived_at = Some(NOW);
+            }
+            let mut fewer = BTreeSet::new();
+            for mode in modes {
+                let routes = shapes(&calls, *last, mode);
+                prop_assert!(fewer.is_subset(&routes), "{mode:?} allows what the modes before it allow");
+                fewer = routes;
+                for route in insertions(&calls, *last, mode) {
+                    let shape = shape(&route);
+                    let places = |kind| {
+                        let here = |(at, ids): &(StopKind, Vec<OrderId>)| *at == kind && ids.contains(&last.order.id);
+                        shape.iter().enumerate().filter(|(_, stop)| here(stop)).map(|(i, _)| i).collect::<Vec<_>>()
+                    };
+                    let (fetched, brought) = (places(StopKind::Pickup), places(StopKind::Dropoff));
+                    prop_assert!(fetched.len() == 1 && brought.len() == 1 && fetched < brought);
+                    prop_assert!(fetched[0] + 2 < route.len() || brought[0] + 1 < route.len() || route.len() < 4
+                        || shape[fetched[0]].1.len() > 1, "not simply put behind everything else");
+                    prop_assert_eq!(without(&shape, &last.order.id), self::shape(&calls));
+                    if begun {
+                        prop_assert_eq!(route[0].arrived_at, Some(NOW), "the driver stays where it is");
+                        prop_assert!(route[1..].iter().all(|call| call.arrived_at.is_none()));
+                    }
+                    let reach = |call: &Call<'_>| call.position.distance(last.order.pickup.position) <= within;
+                    prop_assert!(mode.reach().is_some());
+                    prop_assert!(calls.iter().any(|call| call.kind == StopKind::Pickup && reach(call)), "{mode:?}");
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_planned_is_what_is_projected(
+            specs in orders(), picks in proptest::collection::vec(any::<Index>(), 5), ready in 0..60i64, late in 0..9i64,
+        ) {
+            let travel = StraightLine::default();
+            let ready_at = NOW + Millis::from_mins(ready);
+            let tasks: Vec<_> = specs.iter().map(|order| Task::new(order, ready_at, None, &travel)).collect();
+            let calls = grown(&tasks, &picks, BundleMode::Interleaved { within: Meters::from_km(2) });
+            let from = Anchor { position: Position::new(0.01, 0.01).unwrap(), at: NOW - Millis::from_mins(late) };
+            let service = crate::config::EngineConfig::default().service;
+            let set_out = SetOut { from, there_since: None, vehicle: Vehicle::Van };
+            let course = course(&calls, &set_out, NOW, &service, &travel);
+            let mut stops: Vec<Stop> = calls.iter().map(Call::to_stop).collect();
+            project(&mut stops, from, None, NOW, Vehicle::Van, &service, &travel, |_| ready_at);
+            prop_assert_eq!(course.done_at, stops.last().unwrap().leave_at);
+            let done = |kind, id: &OrderId| {
+                stops.iter().find(|stop| stop.kind == kind && stop.orders.contains(id)).map(|stop| stop.done_at)
+            };
+            prop_assert_eq!(course.deliveries.len(), specs.len());
+            for delivery in &course.deliveries {
+                prop_assert_eq!(Some(delivery.pickup_at), done(StopKind::Pickup, &delivery.order.id));
+                prop_assert_eq!(Some(delivery.deliver_at), done(StopKind::Dropoff, &delivery.order.id));
+            }
+            prop_assert_eq!(Some(course.last_pickup_at), stops.iter().rfind(|stop| stop.kind == StopKind::Pickup).map(|stop| stop.done_at));
+        }
+    }
+
+    #[test]
+    fn units_on_board_are_counted_along_the_way() {
+        let travel = StraightLine::default();
+        let at = |lat: f64| Position::new(lat, 0.0).unwrap();
+        let order = |id: &str, units: u16| OrderSpec {
+            units: crate::model::Units::new(units).unwrap(),
+            ..OrderSpec::new(OrderId::new(id).unwrap(), at(0.0), at(0.01))
+        };
+        let (a, b) = (order("a", 2), order("b", 3));
+        let on_board = Task::new(&a, NOW, Some(NOW), &travel);
+        let fetched = Task::new(&b, NOW, None, &travel);
+        let brought_first = [Call::dropoff(on_board), Call::pickup(fetched), Call::dropoff(fetched)];
+        let fetched_first = [Call::pickup(fetched), Call::dropoff(on_board), Call::dropoff(fetched)];
+        assert_eq!((peak_units(&brought_first), peak_units(&fetched_first)), (3, 5));
+    }
 }

@@ -47,8 +47,9 @@ pub struct Metrics {
     /// How often an order was flagged overdue.
     pub orders_overdue: u64,
 
-    /// From due to a driver, mean. An order is due when its slack, as last logged, has shrunk to the margin, or when it
-    /// was decided or held for another reason, if that was earlier. Only an order's first driver counts.
+    /// From due to a driver, mean. An order is due when it is first offered or assigned, or when it was held without slack
+    /// beyond the margin, if that was earlier; held for another reason than ample slack, it is when that slack has shrunk.
+    /// Held for ample slack it is not: the engine judges that anew in every window. Only an order's first driver counts.
     pub due_to_assigned_mean_s: Option<f64>,
     /// From due to a driver, median.
     pub due_to_assigned_p50_s: Option<f64>,
@@ -80,6 +81,8 @@ pub struct Metrics {
     pub on_shift_h: f64,
     /// Delivered orders for each hour on shift.
     pub orders_per_driver_hour: Option<f64>,
+    /// The same of the driver whom a tenth of the drivers did not reach, among those on shift for an hour at least.
+    pub orders_per_hour_worst_decile: Option<f64>,
     /// The share of the time on shift in which a driver had at least one order.
     pub utilisation_pct: Option<f64>,
 }
@@ -92,6 +95,7 @@ struct OrderTimes {
     kitchen_ready: bool,
     started_at: Option<Timestamp>,
     due_at: Option<Timestamp>,
+    was_offered: bool,
     was_assigned: bool,
     arrived_at: Option<Timestamp>,
     picked_up_at: Option<Timestamp>,
@@ -101,6 +105,8 @@ struct OrderTimes {
 #[derive(Default)]
 struct DriverTimes {
     on_since: Option<Timestamp>,
+    on_shift: Millis,
+    delivered: u32,
     busy_since: Option<Timestamp>,
     orders: usize,
 }
@@ -115,7 +121,6 @@ struct Collector {
     now: Timestamp,
     orders: BTreeMap<OrderId, OrderTimes>,
     drivers: BTreeMap<DriverId, DriverTimes>,
-    on_shift: Millis,
     busy: Millis,
     due_to_assigned: Samples,
     dispatch_to_assigned: Samples,
@@ -146,8 +151,9 @@ impl Collector {
             EventKind::Configured { config, .. } => self.margin = config.schedule.margin,
             EventKind::ShiftStarted { driver, .. } => self.driver(driver).on_since = Some(now),
             EventKind::ShiftEnded { driver } => {
-                let began = self.driver(driver).on_since.take();
-                self.on_shift = self.on_shift + began.map_or(Millis::ZERO, |began| now - began);
+                let driver = self.driver(driver);
+                let began = driver.on_since.take();
+                driver.on_shift = driver.on_shift + began.map_or(Millis::ZERO, |began| now - began);
             }
             EventKind::OrderPlaced { order, ready_at } => {
                 self.metrics.orders_placed += 1;
@@ -163,20 +169,22 @@ impl Collector {
                 order.ready_at = if order.kitchen_ready { order.ready_at } else { *ready_at };
             }
             EventKind::DispatchStarted { order } => {
-                let order = self.order(order);
-                (order.started_at, order.due_at) = (Some(now), Some(now));
+                self.order(order).started_at = Some(now);
             }
             EventKind::OrderHeld { order, reason, slack, .. } => {
-                let spare = slack.filter(|_| *reason == HoldReason::SlackAmple).map(|slack| slack - self.margin);
-                match spare {
-                    Some(spare) => self.order(order).due_at = Some(now + spare),
-                    None => self.due_by_now(order),
+                let spare = slack.map_or(Millis::ZERO, |slack| slack - self.margin).max(Millis::ZERO);
+                let order = self.order(order);
+                // Time that goes into offers stays counted, whatever follows.
+                if !order.was_offered {
+                    let due_at = order.due_at.filter(|due| *due <= now).unwrap_or(now + spare);
+                    order.due_at = (*reason != HoldReason::SlackAmple).then_some(due_at);
                 }
             }
             EventKind::OfferMade { orders, .. } => {
                 self.metrics.offers_made += 1;
                 for order in orders {
                     self.due_by_now(order);
+                    self.order(order).was_offered = true;
                 }
             }
             EventKind::OfferClosed { outcome, .. } => *self.closed(*outcome) += 1,
@@ -229,7 +237,7 @@ impl Collector {
     fn due_by_now(&mut self, id: &OrderId) {
         let now = self.now;
         let order = self.order(id);
-        order.due_at = order.due_at.map(|due| due.min(now));
+        order.due_at = Some(order.due_at.map_or(now, |due| due.min(now)));
     }
 
     fn assigned(&mut self, id: &OrderId, driver: &DriverId) {
@@ -281,17 +289,25 @@ impl Collector {
         if let Some(picked_up_at) = picked_up_at {
             self.ready_to_pickup.mins(picked_up_at - ready_at);
         }
+        if let Some(driver) = self.order(id).driver.clone() {
+            self.driver(&driver).delivered += 1;
+        }
         self.leave_driver(id);
     }
 
     fn finish(mut self) -> Metrics {
+        let (mut on_shift, mut per_hour) = (Millis::ZERO, Samples::default());
         for driver in self.drivers.values() {
-            self.on_shift = self.on_shift + driver.on_since.map_or(Millis::ZERO, |began| self.now - began);
+            let worked = driver.on_shift + driver.on_since.map_or(Millis::ZERO, |began| self.now - began);
+            on_shift = on_shift + worked;
+            if worked >= Millis::from_mins(60) {
+                per_hour.0.push(f64::from(driver.delivered) / (worked.as_mins_f64() / 60.0));
+            }
             self.busy = self.busy + driver.busy_since.map_or(Millis::ZERO, |began| self.now - began);
         }
         let counted = self.metrics;
         let answered = counted.offers_accepted + counted.offers_declined + counted.offers_expired;
-        let on_shift_h = self.on_shift.as_mins_f64() / 60.0;
+        let on_shift_h = on_shift.as_mins_f64() / 60.0;
         Metrics {
             delivered_pct: percent(counted.orders_delivered as f64, counted.orders_placed as f64),
             acceptance_pct: percent(counted.offers_accepted as f64, answered as f64),
@@ -311,6 +327,7 @@ impl Collector {
             ready_to_pickup_mean_min: self.ready_to_pickup.mean(),
             on_shift_h,
             orders_per_driver_hour: ratio(counted.orders_delivered as f64, on_shift_h),
+            orders_per_hour_worst_decile: per_hour.percentile(10.0),
             utilisation_pct: percent(self.busy.as_mins_f64() / 60.0, on_shift_h),
             ..counted
         }
@@ -399,6 +416,7 @@ impl fmt::Display for Metrics {
             ("ready to pickup, min", number(self.ready_to_pickup_mean_min, "")),
             ("hours on shift", format!("{:.1}", self.on_shift_h)),
             ("orders per driver hour", number(self.orders_per_driver_hour, "")),
+            ("  of the worst tenth", number(self.orders_per_hour_worst_decile, " at most")),
             ("utilisation", number(self.utilisation_pct, " %")),
         ];
         rows.iter().try_for_each(|(name, value)| writeln!(f, "{name:<24} {value}"))
@@ -461,7 +479,7 @@ mod tests {
             (metrics.delivered_pct, 50.0),
             (metrics.acceptance_pct, 50.0),
             (metrics.offers_per_assignment, 2.0),
-            (metrics.due_to_assigned_mean_s, 300.0),
+            (metrics.due_to_assigned_mean_s, 30.0),
             (metrics.dispatch_to_assigned_p95_s, 600.0),
             (metrics.food_waiting_mean_min, 5.0),
             (metrics.driver_waiting_mean_min, 4.0),
@@ -469,6 +487,7 @@ mod tests {
             (metrics.ready_to_door_mean_min, 15.0),
             (metrics.ready_to_pickup_mean_min, 5.0),
             (metrics.orders_per_driver_hour, 1.0),
+            (metrics.orders_per_hour_worst_decile, 1.0),
             (metrics.utilisation_pct, 100.0 / 3.0),
         ];
         for (i, (value, expected)) in expected.into_iter().enumerate() {

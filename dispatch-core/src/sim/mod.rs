@@ -131,10 +131,13 @@ impl Simulation {
         self.player.report(now, driver, fix)
     }
 
-    /// Lets time pass, and returns what happened.
+    /// Lets time pass, and returns what happened. Whatever was due by then has been done: nobody who calls at each deadline
+    /// is kept at one instant.
     pub fn advance(&mut self, now: Timestamp) -> &[Event] {
         self.recording.inputs.push(Input::Advance { now });
         let events = self.player.advance(now);
+        let next = self.player.engine.next_deadline();
+        assert!(next.is_none_or(|next| next > now), "at {now} the next deadline is {next:?}");
         self.instants.push((self.log.len() + events.len(), now));
         self.append(events)
     }

@@ -8,8 +8,8 @@ use crate::auth::Caller;
 use crate::runner::{Error, FixResult, Page, World};
 use crate::wire::{
     self, Code, DriverPosition, DriverReply, DriversQuery, DriversReply, NearDriver, NearestQuery, NearestReply,
-    PositionItem, PositionOutcome, PositionReply, PositionsReply, RateDriver, RegisterDriver, ReportPosition,
-    ReportPositions, StartShift,
+    PlannedShiftBody, PositionItem, PositionOutcome, PositionReply, PositionsReply, RateDriver, RegisterDriver,
+    ReportPosition, ReportPositions, StartShift,
 };
 use axum::extract::{Request, State as Extract};
 use axum::http::StatusCode;
@@ -78,6 +78,25 @@ pub(super) async fn start_shift(
     JsonOrNothing(body): JsonOrNothing<StartShift>,
 ) -> Result<Response, Problem> {
     let action = Action::StartShift { driver: id.clone(), until: body.until() };
+    command(state, caller, id, action).await
+}
+
+pub(super) async fn plan_shift(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<DriverId>,
+    Json(body): Json<PlannedShiftBody>,
+) -> Result<Response, Problem> {
+    let action = Action::PlanShift { driver: id.clone(), planned: Some(body.into_core()) };
+    command(state, caller, id, action).await
+}
+
+pub(super) async fn unplan_shift(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<DriverId>,
+) -> Result<Response, Problem> {
+    let action = Action::PlanShift { driver: id.clone(), planned: None };
     command(state, caller, id, action).await
 }
 

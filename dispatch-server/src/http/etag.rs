@@ -68,11 +68,6 @@ fn wrong(name: &HeaderName) -> Problem {
     Problem::invalid(name, "must be * or ETags, each in double quotes")
 }
 
-/// A version as an `ETag`.
-pub(super) fn etag(version: &str) -> String {
-    format!("\"{version}\"")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

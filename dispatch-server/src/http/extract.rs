@@ -5,7 +5,7 @@ use super::problem::Problem;
 use crate::State;
 use crate::auth::Caller;
 use crate::runner::Error;
-use crate::wire::{self, OrderReply, Question};
+use crate::wire::{self, Answer, Question};
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
@@ -109,7 +109,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// The version of an order that a change expects: the `If-Match` of the request.
+/// The version that a change expects: the `If-Match` of the request.
 pub(crate) struct IfMatch(Option<Tags>);
 
 impl FromRequestParts<State> for IfMatch {
@@ -120,15 +120,15 @@ impl FromRequestParts<State> for IfMatch {
 }
 
 impl IfMatch {
-    /// Refuses an order at another version.
-    pub(crate) fn check(&self, order: &OrderReply) -> Result<(), Error> {
+    /// Refuses what is at another version.
+    pub(crate) fn check(&self, answer: &impl Answer) -> Result<(), Error> {
         let Some(expected) = &self.0 else { return Ok(()) };
-        let version = wire::version(order);
+        let version = wire::version(answer);
         if expected.name(&version, false) { Ok(()) } else { Err(Error::Changed { version }) }
     }
 }
 
-/// The version of an order that a reader knows: the `If-None-Match` of the request.
+/// The version that a reader knows: the `If-None-Match` of the request.
 pub(crate) struct IfNoneMatch(Option<Tags>);
 
 impl FromRequestParts<State> for IfNoneMatch {
@@ -139,9 +139,9 @@ impl FromRequestParts<State> for IfNoneMatch {
 }
 
 impl IfNoneMatch {
-    /// Whether an order is still at that version.
-    pub(crate) fn knows(&self, order: &OrderReply) -> bool {
+    /// Whether something is still at that version.
+    pub(crate) fn knows(&self, version: &str) -> bool {
         // Caches may have weakened the tag.
-        self.0.as_ref().is_some_and(|known| known.name(&wire::version(order), true))
+        self.0.as_ref().is_some_and(|known| known.name(version, true))
     }
 }

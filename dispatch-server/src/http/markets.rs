@@ -1,14 +1,18 @@
 //! Markets, figures and health.
 
-use super::extract::{PathId, Query};
-use super::ok;
+use super::extract::{IfMatch, IfNoneMatch, Json, PathId, Query};
 use super::problem::Problem;
+use super::{ok, versioned, versioned_unless};
 use crate::State;
-use crate::runner::World;
-use crate::wire::{HealthReply, MarketReply, MarketStats, MarketsReply, StatsQuery, StatsReply};
+use crate::auth::Caller;
+use crate::runner::{Market, World};
+use crate::wire::{
+    ConfigReply, HealthReply, MarketReply, MarketStats, MarketsReply, RollBack, RulesBody, StatsQuery, StatsReply,
+};
 use axum::extract::State as Extract;
+use axum::http::StatusCode;
 use axum::response::Response;
-use dispatch_core::MarketId;
+use dispatch_core::{Action, MarketId};
 
 pub(super) async fn list(Extract(state): Extract<State>) -> Result<Response, Problem> {
     let list = |world: &mut World| Ok(MarketsReply { markets: world.markets().iter().map(MarketReply::new).collect() });
@@ -17,6 +21,51 @@ pub(super) async fn list(Extract(state): Extract<State>) -> Result<Response, Pro
 
 pub(super) async fn get(Extract(state): Extract<State>, PathId(id): PathId<MarketId>) -> Result<Response, Problem> {
     Ok(ok(&state.ask(move |world| Ok(MarketReply::new(world.market(&id)?))).await?))
+}
+
+pub(super) async fn config(
+    Extract(state): Extract<State>,
+    PathId(id): PathId<MarketId>,
+    known: IfNoneMatch,
+) -> Result<Response, Problem> {
+    let config = state.ask(move |world| Ok(ConfigReply::new(world.market(&id)?))).await?;
+    Ok(versioned_unless(&known, &config))
+}
+
+/// Sets the rules of a market if they are at the expected version.
+async fn set_rules(
+    state: State,
+    caller: Caller,
+    id: MarketId,
+    expected: IfMatch,
+    action: Action,
+) -> Result<Response, Problem> {
+    let done = move |world: &mut World| {
+        let check = |market: &Market| expected.check(&ConfigReply::new(market));
+        Ok(ConfigReply::new(world.set_rules(&caller, &id, check, action)?))
+    };
+    Ok(versioned(StatusCode::OK, &state.ask(done).await?))
+}
+
+pub(super) async fn configure(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<MarketId>,
+    expected: IfMatch,
+    Json(body): Json<RulesBody>,
+) -> Result<Response, Problem> {
+    let rules = body.into_core(id.clone()).map_err(|error| Problem::from(&error))?;
+    set_rules(state, caller, id, expected, Action::Configure(Box::new(rules))).await
+}
+
+pub(super) async fn roll_back(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<MarketId>,
+    expected: IfMatch,
+    Json(body): Json<RollBack>,
+) -> Result<Response, Problem> {
+    set_rules(state, caller, id, expected, Action::RollBackConfiguration { version: body.version }).await
 }
 
 pub(super) async fn stats(

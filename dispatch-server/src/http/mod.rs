@@ -25,6 +25,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use dispatch_core::DriverId;
+use extract::IfNoneMatch;
 use problem::Problem;
 use routes::{Access, ROUTES, Route};
 use std::net::{IpAddr, SocketAddr};
@@ -129,6 +130,27 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response {
 
 fn ok(value: &impl Answer) -> Response {
     json(StatusCode::OK, wire::body(value))
+}
+
+/// An answer in JSON with its version.
+fn versioned(status: StatusCode, value: &impl Answer) -> Response {
+    let mut response = json(status, wire::body(value));
+    response.headers_mut().insert(header::ETAG, etag(&wire::version(value)));
+    response
+}
+
+/// An answer in JSON with its version, or only that if it is known.
+fn versioned_unless(known: &IfNoneMatch, value: &impl Answer) -> Response {
+    let version = wire::version(value);
+    if known.knows(&version) {
+        return (StatusCode::NOT_MODIFIED, [(header::ETAG, etag(&version))]).into_response();
+    }
+    versioned(StatusCode::OK, value)
+}
+
+/// A version as an `ETag`.
+fn etag(version: &str) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{version}\"")).expect("a version consists of digits")
 }
 
 /// One page of a list, and where the next begins. The runner is asked for one part after the other until the page is full: a

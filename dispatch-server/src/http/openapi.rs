@@ -21,7 +21,6 @@ use utoipa::openapi::{
 };
 
 const PROBLEM: Shape = shape::<wire::ProblemBody>();
-const ORDER: Shape = shape::<wire::OrderReply>();
 const BATCH: Shape = shape::<wire::ReportPositions>();
 
 const ABOUT: &str = "Decides which driver fetches which order, when, and in which stop sequence.
@@ -117,8 +116,9 @@ fn shapes(route: &Route) -> Vec<Shape> {
         Body::Optional(shape) | Body::Json(shape) => Some(shape),
     };
     let reply = match route.reply {
-        Reply::Json(shape) | Reply::Created(shape) => Some(shape),
-        Reply::Order | Reply::CreatedOrder => Some(ORDER),
+        Reply::Json(shape) | Reply::Created(shape) | Reply::Versioned(shape) | Reply::CreatedVersioned(shape) => {
+            Some(shape)
+        }
         Reply::Other(_) => None,
     };
     body.into_iter().chain(reply).collect()
@@ -160,13 +160,13 @@ fn operation(route: &Route, edition: &Edition) -> OperationBuilder {
     operation
 }
 
-/// The header that makes a request depend on the version of an order.
+/// The header that makes a request depend on a version.
 fn condition(route: &Route) -> Option<(&'static str, &'static str)> {
     match route.reply {
-        Reply::Order if route.method == HttpMethod::Get => {
-            Some(("If-None-Match", "The ETag of the order that is known already, or several."))
+        Reply::Versioned(_) if route.method == HttpMethod::Get => {
+            Some(("If-None-Match", "The ETag that is known already, or several."))
         }
-        Reply::Order => Some(("If-Match", "The ETag the order must have, one of several, or * for any.")),
+        Reply::Versioned(_) => Some(("If-Match", "The ETag it must have, one of several, or * for any.")),
         _ => None,
     }
 }
@@ -193,7 +193,7 @@ fn header(about: &str, pattern: &str) -> Header {
 }
 
 fn version() -> Header {
-    header("The order's version.", etag::TAG_PATTERN)
+    header("Its version.", etag::TAG_PATTERN)
 }
 
 fn limit_items(schema: &mut RefOr<Schema>, property: &str, most: usize) {
@@ -263,7 +263,7 @@ fn successes(route: &Route) -> Vec<(StatusCode, utoipa::openapi::Response)> {
         let content = ContentBuilder::new().schema(Some(reference(shape))).build();
         ResponseBuilder::new().description("Done.").content("application/json", content)
     };
-    let order = || json(ORDER).header("ETag", version());
+    let versioned = |shape| json(shape).header("ETag", version());
     let leads = |response: ResponseBuilder| {
         route.leads.iter().fold(response, |response, Lead { to, parameter, from }| {
             let value = format!("$response.body#{from}");
@@ -279,12 +279,13 @@ fn successes(route: &Route) -> Vec<(StatusCode, utoipa::openapi::Response)> {
     match route.reply {
         Reply::Json(shape) => vec![(StatusCode::OK, leads(json(shape)).build())],
         Reply::Created(shape) => both(json(shape), json(shape)),
-        Reply::CreatedOrder => both(order(), order()),
-        Reply::Order if route.method == HttpMethod::Get => {
+        Reply::CreatedVersioned(shape) => both(versioned(shape), versioned(shape)),
+        Reply::Versioned(shape) if route.method == HttpMethod::Get => {
             let same = ResponseBuilder::new().description("It is still at the version of If-None-Match.");
-            vec![(StatusCode::OK, order().build()), (StatusCode::NOT_MODIFIED, same.header("ETag", version()).build())]
+            let same = (StatusCode::NOT_MODIFIED, same.header("ETag", version()).build());
+            vec![(StatusCode::OK, leads(versioned(shape)).build()), same]
         }
-        Reply::Order => vec![(StatusCode::OK, leads(order()).build())],
+        Reply::Versioned(shape) => vec![(StatusCode::OK, leads(versioned(shape)).build())],
         Reply::Other(kinds) => {
             let response = ResponseBuilder::new().description("Done.");
             let content = || ContentBuilder::new().build();
@@ -336,6 +337,7 @@ mod tests {
             let method = match route.method {
                 HttpMethod::Get => "get",
                 HttpMethod::Put => "put",
+                HttpMethod::Delete => "delete",
                 _ => "post",
             };
             let operation = &json["paths"][route.path][method];

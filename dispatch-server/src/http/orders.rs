@@ -1,35 +1,23 @@
 //! Orders.
 
-use super::etag::etag;
 use super::extract::{IfMatch, IfNoneMatch, Json, PathId, Query};
 use super::problem::Problem;
-use super::{USUAL_PAGE, json, ok, page_size};
+use super::{USUAL_PAGE, ok, page_size, versioned, versioned_unless};
 use crate::State;
 use crate::auth::{Caller, Role};
 use crate::runner::{Error, Page, World};
 use crate::wire::{
-    self, AssignOrder, CancelOrder, EtaBody, EtaReply, ExplanationReply, FailOrder, KitchenProgress, OrderReply,
-    OrdersQuery, OrdersReply, Progress, ReadyTime, SubmitOrder,
+    AboutDriver, AssignOrder, CancelOrder, EtaBody, EtaReply, ExplanationReply, FailOrder, KitchenProgress,
+    OpinionReply, OrderReply, OrdersQuery, OrdersReply, Progress, ReadyTime, SubmitOrder, WhyNotReply,
 };
 use axum::extract::State as Extract;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use dispatch_core::{Action, Order, OrderId, Role as CoreRole};
 
 fn view(world: &World, caller: &Caller, id: &OrderId) -> Result<OrderReply, Error> {
     let (market, order) = world.order(caller, id)?;
     Ok(OrderReply::new(market, order))
-}
-
-/// An order with its version.
-fn versioned(status: StatusCode, order: &OrderReply) -> Response {
-    let mut response = json(status, wire::body(order));
-    response.headers_mut().insert(header::ETAG, tag(order));
-    response
-}
-
-fn tag(order: &OrderReply) -> HeaderValue {
-    HeaderValue::try_from(etag(&wire::version(order))).expect("a version consists of digits")
 }
 
 pub(super) async fn submit(
@@ -70,10 +58,7 @@ pub(super) async fn get(
     known: IfNoneMatch,
 ) -> Result<Response, Problem> {
     let order = state.ask(move |world| view(world, &caller, &id)).await?;
-    if known.knows(&order) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag(&order))]).into_response());
-    }
-    Ok(versioned(StatusCode::OK, &order))
+    Ok(versioned_unless(&known, &order))
 }
 
 pub(super) async fn eta(
@@ -95,6 +80,26 @@ pub(super) async fn explanation(
 ) -> Result<Response, Problem> {
     let explained = state.ask(move |world| world.explain(&caller, &id)).await?;
     Ok(ok(&ExplanationReply::from(explained)))
+}
+
+pub(super) async fn opinion(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<OrderId>,
+    Query(about): Query<AboutDriver>,
+) -> Result<Response, Problem> {
+    let opinion = state.ask(move |world| world.opinion(&caller, &id, &about.driver)).await?;
+    Ok(ok(&OpinionReply::from(opinion)))
+}
+
+pub(super) async fn why_not(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<OrderId>,
+    Query(about): Query<AboutDriver>,
+) -> Result<Response, Problem> {
+    let why = state.ask(move |world| world.why_not(&caller, &id, &about.driver)).await?;
+    Ok(ok(&WhyNotReply::from(why)))
 }
 
 /// An order that somebody wants changed.

@@ -5,7 +5,7 @@ use crate::runner::Error;
 use crate::wire::{self, Code, Invalid, ProblemBody};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use dispatch_core::{DriverId, Refusal};
+use dispatch_core::{ConfigError, ConfigProblem, DriverId, Refusal};
 
 /// A request that was not carried out; it changed nothing.
 #[derive(Debug, PartialEq)]
@@ -43,7 +43,8 @@ impl From<Code> for Kind {
             | Code::UnknownMarket
             | Code::UnknownOrder
             | Code::UnknownDriver
-            | Code::UnknownOffer => Self::Unknown,
+            | Code::UnknownOffer
+            | Code::UnknownConfiguration => Self::Unknown,
             Code::MethodNotAllowed => Self::Method,
             Code::RequestTimeout => Self::Slow,
             Code::OrderDiffers
@@ -102,7 +103,7 @@ impl Kind {
             Self::Method => "The path does not know the method.",
             Self::Slow => "The body did not arrive in time.",
             Self::Conflict => "The state does not allow it; the detail names the state.",
-            Self::Changed => "The order is not at the version of If-Match.",
+            Self::Changed => "It is not at the version of If-Match.",
             Self::TooLarge => "The body is too large.",
             Self::MediaType => "The body must be application/json.",
             Self::Invalid => "A value does not do; the field says which.",
@@ -221,6 +222,17 @@ impl From<Error> for Problem {
     }
 }
 
+impl From<&ConfigError> for Problem {
+    /// Every rule that is wrong in the detail, the first as the field. What the contract can say of a rule was checked when
+    /// the request was read.
+    fn from(error: &ConfigError) -> Self {
+        let wrong = |wrong: &ConfigProblem| format!("{}: {}", wire::rule_field(&wrong.key), wrong.problem);
+        let detail = error.problems.iter().map(wrong).collect::<Vec<_>>().join("; ");
+        let field = error.problems.first().map(|first| wire::rule_field(&first.key));
+        Self { code: Code::OutOfRange, detail, field }
+    }
+}
+
 impl Problem {
     fn refused(refusal: &Refusal) -> Self {
         let code = match refusal {
@@ -236,7 +248,10 @@ impl Problem {
             Refusal::Capacity { .. } => Code::Capacity,
             Refusal::Skill { .. } => Code::Skill,
             Refusal::Full { .. } => Code::Full,
-            Refusal::Config(_) | Refusal::UnknownConfiguration { .. } => Code::InvalidValue,
+            Refusal::UnknownConfiguration { .. } => {
+                return Self::new(Code::UnknownConfiguration, refusal.to_string()).at("version");
+            }
+            Refusal::Config(error) => return error.into(),
             // Whatever can be said without the market's rules and the time was checked when the request was read.
             Refusal::Invalid { field, problem } => {
                 // The wire says the unit where the core has it in the type.

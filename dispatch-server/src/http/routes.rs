@@ -6,7 +6,7 @@ use super::{docs, drivers, markets, offers, orders};
 use crate::State;
 use crate::auth::Role;
 use crate::wire;
-use axum::routing::{MethodRouter, get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use std::borrow::Cow;
 use utoipa::ToSchema;
 use utoipa::openapi::path::HttpMethod;
@@ -90,10 +90,10 @@ pub(crate) enum Reply {
     Json(Shape),
     /// 201 where something new came to be, else 200.
     Created(Shape),
-    /// An order with its `ETag`; a change of it honours `If-Match`.
-    Order,
-    /// A new order, or a known one, with its `ETag`.
-    CreatedOrder,
+    /// With its `ETag`, so a change of it honours `If-Match`.
+    Versioned(Shape),
+    /// 201 where something new came to be, else 200; with its `ETag`.
+    CreatedVersioned(Shape),
     /// Something of one of these media types that the contract does not describe.
     Other(&'static [&'static str]),
 }
@@ -112,6 +112,7 @@ pub(crate) const fn shape<T: ToSchema>() -> Shape {
 
 use Role::{Admin, Dispatcher, Driver, Merchant};
 
+const ADMIN: Access = Access::Roles(&[Admin], Own::Nothing);
 const STAFF: Access = Access::Roles(&[Admin, Dispatcher], Own::Nothing);
 const ANY_KEY: Access = Access::Roles(&[Admin, Dispatcher, Merchant, Driver], Own::Nothing);
 const OWN_DRIVER: Access = Access::Roles(&[Admin, Dispatcher, Driver], Own::Driver);
@@ -174,9 +175,9 @@ impl Route {
         Self { leads, ..self }
     }
 
-    /// Whether it changes an order and honours `If-Match`.
+    /// Whether it changes something that has versions, and honours `If-Match`.
     pub(crate) fn is_conditional(&self) -> bool {
-        matches!(self.reply, Reply::Order) && self.method != Get
+        matches!(self.reply, Reply::Versioned(_)) && self.method != Get
     }
 }
 
@@ -226,6 +227,8 @@ const ORDERS_QUERY: &[Param] = &[
     CURSOR,
     LIMIT,
 ];
+const ABOUT_DRIVER: &[Param] =
+    &[Param { name: "driver", required: true, about: "Which driver it is about.", schema: id }];
 const NEAREST_QUERY: &[Param] = &[
     Param { name: "lat", required: true, about: "Latitude in degrees.", schema: |_| number(-90.0, 90.0) },
     Param { name: "lng", required: true, about: "Longitude in degrees.", schema: |_| number(-180.0, 180.0) },
@@ -239,10 +242,12 @@ const NEAREST_QUERY: &[Param] = &[
     LIMIT,
 ];
 
-use HttpMethod::{Get, Post, Put};
+use HttpMethod::{Delete, Get, Post, Put};
 
 const DRIVER: Reply = Reply::Json(shape::<wire::DriverReply>());
 const OFFER: Reply = Reply::Json(shape::<wire::OfferReply>());
+const ORDER: Reply = Reply::Versioned(shape::<wire::OrderReply>());
+const RULES: Reply = Reply::Versioned(shape::<wire::ConfigReply>());
 
 const NEW_DRIVER: &[Lead] =
     &[lead("startShift", "id", "/id"), lead("rateDriver", "id", "/id"), lead("getDriver", "id", "/id")];
@@ -262,6 +267,8 @@ const NEW_ORDER: &[Lead] = &[
     lead("getOrder", "id", "/id"),
     lead("getEta", "id", "/id"),
     lead("explainOrder", "id", "/id"),
+    lead("getOpinion", "id", "/id"),
+    lead("whyNot", "id", "/id"),
 ];
 
 /// Every route of the server.
@@ -303,6 +310,16 @@ pub(crate) static ROUTES: &[Route] = &[
         .about("Get orders again")
         .gives(DRIVER)
         .conflicts(),
+    route(Put, "/v1/drivers/{id}/planned-shift", "planShift", STAFF, || put(drivers::plan_shift))
+        .about("Put the next shift of a driver who is off shift on the roster")
+        .takes(shape::<wire::PlannedShiftBody>())
+        .gives(DRIVER)
+        .conflicts()
+        .leads(&[lead("unplanShift", "id", "/id")]),
+    route(Delete, "/v1/drivers/{id}/planned-shift", "unplanShift", STAFF, || delete(drivers::unplan_shift))
+        .about("Take a driver's next shift off the roster")
+        .gives(DRIVER)
+        .conflicts(),
     route(Put, "/v1/drivers/{id}/rating", "rateDriver", STAFF, || put(drivers::rate))
         .about("Set a driver's rating")
         .takes(shape::<wire::RateDriver>())
@@ -326,7 +343,7 @@ pub(crate) static ROUTES: &[Route] = &[
     route(Post, "/v1/orders", "submitOrder", ORDER_SOURCE, || post(orders::submit))
         .about("Hand an order over; the same order again is harmless")
         .takes(shape::<wire::SubmitOrder>())
-        .gives(Reply::CreatedOrder)
+        .gives(Reply::CreatedVersioned(shape::<wire::OrderReply>()))
         .conflicts()
         .leads(NEW_ORDER),
     route(Get, "/v1/orders", "listOrders", SEES_ORDER, || get(orders::list))
@@ -334,43 +351,41 @@ pub(crate) static ROUTES: &[Route] = &[
         .query(ORDERS_QUERY)
         .gives(Reply::Json(shape::<wire::OrdersReply>()))
         .leads(&[lead("listOrders", "cursor", "/next_cursor")]),
-    route(Get, "/v1/orders/{id}", "getOrder", SEES_ORDER, || get(orders::get))
-        .about("Show an order")
-        .gives(Reply::Order),
+    route(Get, "/v1/orders/{id}", "getOrder", SEES_ORDER, || get(orders::get)).about("Show an order").gives(ORDER),
     route(Post, "/v1/orders/{id}/kitchen", "kitchenProgress", ORDER_SOURCE, || post(orders::kitchen))
         .about("Say how far the kitchen got")
         .takes(shape::<wire::KitchenProgress>())
-        .gives(Reply::Order)
+        .gives(ORDER)
         .conflicts(),
     route(Put, "/v1/orders/{id}/ready-time", "setReadyTime", ORDER_SOURCE, || put(orders::ready_time))
         .about("Say when the order will be ready")
         .takes(shape::<wire::ReadyTime>())
-        .gives(Reply::Order)
+        .gives(ORDER)
         .conflicts(),
     route(Post, "/v1/orders/{id}/cancel", "cancelOrder", ORDER_SOURCE, || post(orders::cancel))
         .about("Call an order off before it is picked up")
         .takes(shape::<wire::CancelOrder>())
-        .gives(Reply::Order)
+        .gives(ORDER)
         .conflicts(),
     route(Post, "/v1/orders/{id}/fail", "failOrder", SEES_ORDER, || post(orders::fail))
         .about("Give an order up, also after it was picked up")
         .takes(shape::<wire::FailOrder>())
-        .gives(Reply::Order)
+        .gives(ORDER)
         .conflicts(),
     route(Post, "/v1/orders/{id}/progress", "progressOrder", ORDER_DRIVER, || post(orders::progress))
         .about("Say how far the driver got: arrived, picked up, departed, delivered")
         .takes(shape::<wire::Progress>())
-        .gives(Reply::Order)
+        .gives(ORDER)
         .conflicts(),
     route(Post, "/v1/orders/{id}/assign", "assignOrder", STAFF, || post(orders::assign))
         .about("Give an order to a driver by hand, taking it from another")
         .takes(shape::<wire::AssignOrder>())
-        .gives(Reply::Order)
+        .gives(ORDER)
         .conflicts()
         .leads(&[lead("progressOrder", "id", "/id"), lead("takeBackOrder", "id", "/id")]),
     route(Post, "/v1/orders/{id}/take-back", "takeBackOrder", STAFF, || post(orders::take_back))
         .about("Take an order that is not picked up from its driver")
-        .gives(Reply::Order)
+        .gives(ORDER)
         .conflicts(),
     route(Get, "/v1/orders/{id}/eta", "getEta", SEES_ORDER, || get(orders::eta))
         .about("Say when an order arrives")
@@ -378,6 +393,16 @@ pub(crate) static ROUTES: &[Route] = &[
     route(Get, "/v1/orders/{id}/explanation", "explainOrder", STAFF, || get(orders::explanation))
         .about("Say why an order has the driver it has, or none")
         .gives(Reply::Json(shape::<wire::ExplanationReply>())),
+    route(Get, "/v1/orders/{id}/opinion", "getOpinion", STAFF, || get(orders::opinion))
+        .about("Say what giving an order to a driver by hand would come to, beside the best other driver")
+        .query(ABOUT_DRIVER)
+        .gives(Reply::Json(shape::<wire::OpinionReply>()))
+        .conflicts(),
+    route(Get, "/v1/orders/{id}/why-not", "whyNot", STAFF, || get(orders::why_not))
+        .about("Say why an order did not go to a driver, as far as was recorded")
+        .query(ABOUT_DRIVER)
+        .gives(Reply::Json(shape::<wire::WhyNotReply>()))
+        .conflicts(),
     // Offers.
     route(Get, "/v1/offers/{id}", "getOffer", OWN_OFFER, || get(offers::get)).about("Show an offer").gives(OFFER),
     route(Post, "/v1/offers/{id}/accept", "acceptOffer", OWN_OFFER, || post(offers::accept))
@@ -396,6 +421,17 @@ pub(crate) static ROUTES: &[Route] = &[
     route(Get, "/v1/markets/{id}", "getMarket", ANY_KEY, || get(markets::get))
         .about("Show a market")
         .gives(Reply::Json(shape::<wire::MarketReply>())),
+    route(Get, "/v1/markets/{id}/config", "getMarketConfig", STAFF, || get(markets::config))
+        .about("Show the rules of a market")
+        .gives(RULES),
+    route(Put, "/v1/markets/{id}/config", "setMarketConfig", ADMIN, || put(markets::configure))
+        .about("Replace the rules of a market, from now on")
+        .takes(shape::<wire::RulesBody>())
+        .gives(RULES),
+    route(Post, "/v1/markets/{id}/config/rollback", "rollBackMarketConfig", ADMIN, || post(markets::roll_back))
+        .about("Put former rules of a market back in force, as a new version")
+        .takes(shape::<wire::RollBack>())
+        .gives(RULES),
     route(Get, "/v1/stats", "getStats", STAFF, || get(markets::stats))
         .about("Count drivers, orders and positions")
         .query(&[MARKET])

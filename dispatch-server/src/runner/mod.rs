@@ -39,7 +39,7 @@ pub(crate) enum Error {
     DriverElsewhere { driver: DriverId, market: MarketId },
     #[error("this key submits orders of its own places only; name one of them as pickup.id")]
     NotYourPlace,
-    #[error("the order has changed: it is at version {version} now")]
+    #[error("it has changed: it is at version {version} now")]
     Changed { version: String },
     #[error("order has no driver yet; name one")]
     WhichDriver,

@@ -6,9 +6,9 @@ use crate::area::Area;
 use crate::auth::{Caller, Grant};
 use crate::config::{MarketConfig, ServerConfig};
 use dispatch_core::{
-    Action, Command, ConfigError, Driver, DriverId, DriverSpec, Engine, Eta, Event, EventKind, Explanation, MarketId,
-    Millis, Offer, OfferId, Order, OrderId, OrderSpec, Position, Positions, PublicStatus, Refusal, Role, State,
-    Timestamp, TravelTime,
+    Action, Command, ConfigError, ConfigProblem, Driver, DriverId, DriverSpec, Engine, Eta, Event, EventKind,
+    Explanation, MarketId, Millis, Offer, OfferId, Opinion, Order, OrderId, OrderSpec, Position, Positions,
+    PublicStatus, Refusal, Role, State, Timestamp, TravelTime, WhyNot,
 };
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -102,6 +102,8 @@ const MAX_SCANNED: usize = 10_000;
 /// All markets of the server.
 pub(crate) struct World {
     markets: Vec<Market>,
+    /// How many drivers each market's positions are kept for.
+    max_drivers: u32,
     fleet: Arc<Fleet>,
     now: Timestamp,
 }
@@ -117,7 +119,7 @@ impl World {
             Ok(Market { id: id.clone(), area: area.clone(), engine, sightings, left, positions })
         };
         let markets = config.markets.iter().map(open).collect::<Result<_, ConfigError>>()?;
-        Ok(Self { markets, fleet, now })
+        Ok(Self { markets, max_drivers: config.fixes.max_drivers, fleet, now })
     }
 
     /// Does what is due in every market.
@@ -172,6 +174,30 @@ impl World {
         let mut actor = caller.actor();
         actor.role = role.unwrap_or(actor.role);
         Ok(self.market_mut(market).handle(now, Command { actor, action }, &fleet)?)
+    }
+
+    /// Sets the rules of a market, if `check` finds it as it was expected. Rules that are in force already make no version.
+    pub(crate) fn set_rules(
+        &mut self,
+        caller: &Caller,
+        id: &MarketId,
+        check: impl FnOnce(&Market) -> Result<(), Error>,
+        action: Action,
+    ) -> Result<&Market, Error> {
+        let market = self.market(id)?;
+        check(market)?;
+        if let Action::Configure(rules) = &action {
+            if **rules == market.state().config {
+                return self.market(id);
+            }
+            if rules.limits.drivers > self.max_drivers {
+                let problem = format!("must be at most {}, as many as positions are kept for", self.max_drivers);
+                let problems = vec![ConfigProblem { key: "limits.drivers".into(), problem }];
+                return Err(Refusal::Config(ConfigError { problems }).into());
+            }
+        }
+        self.command(id, caller, action)?;
+        self.market(id)
     }
 
     // Drivers.
@@ -325,6 +351,10 @@ impl World {
         if !caller.grant.covers_driver(driver) {
             return Err(Refusal::UnknownDriver { driver: driver.clone() }.into());
         }
+        self.check_works_in(market, driver)
+    }
+
+    fn check_works_in(&self, market: &Market, driver: &DriverId) -> Result<(), Error> {
         match self.fleet.market(driver) {
             Some(home) if home != market.id => Err(Error::DriverElsewhere { driver: driver.clone(), market: home }),
             _ => Ok(()),
@@ -341,6 +371,20 @@ impl World {
     pub(crate) fn explain(&self, caller: &Caller, id: &OrderId) -> Result<Explanation, Error> {
         let (market, order) = self.order(caller, id)?;
         Ok(market.engine.explain(&order.spec.id).expect("an order that was found can be explained"))
+    }
+
+    /// What giving an order to this driver by hand would come to.
+    pub(crate) fn opinion(&self, caller: &Caller, id: &OrderId, driver: &DriverId) -> Result<Opinion, Error> {
+        let market = self.order(caller, id)?.0;
+        self.check_works_in(market, driver)?;
+        Ok(market.engine.opinion(id, driver)?)
+    }
+
+    /// Why an order did not go to this driver.
+    pub(crate) fn why_not(&self, caller: &Caller, id: &OrderId, driver: &DriverId) -> Result<WhyNot, Error> {
+        let market = self.order(caller, id)?.0;
+        self.check_works_in(market, driver)?;
+        Ok(market.engine.why_not(id, driver)?)
     }
 
     /// The orders a caller may see, by market and id.

@@ -5,8 +5,8 @@ use super::{
 };
 use crate::runner::{FixResult, Market};
 use dispatch_core::{
-    Driver, DriverId, DriverSpec, Fix, Label, MarketId, Meters, OrderId, Position, Rating, Reported, Shift, Skill,
-    Stop, StopKind, Timestamp, Units, Vehicle,
+    Driver, DriverId, DriverSpec, Fix, Heading, Label, MarketId, Meters, OrderId, PlannedShift, Position, Rating,
+    Reported, Shift, Skill, Stop, StopKind, Timestamp, Units, Vehicle,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -64,6 +64,32 @@ pub(crate) struct StartShift {
 impl StartShift {
     pub(crate) fn until(&self) -> Option<Timestamp> {
         self.until.map(Time::get)
+    }
+}
+
+/// The next shift of a driver who is off shift. The engine plans ahead with it; it begins by command.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PlannedShiftBody {
+    /// When it begins: from now on, and no further ahead than the market plans.
+    from: Time,
+    /// When it ends.
+    until: Time,
+    /// Where the driver will be when it begins.
+    lat: Lat,
+    lng: Lng,
+}
+
+impl PlannedShiftBody {
+    pub(crate) fn into_core(self) -> PlannedShift {
+        PlannedShift { from: self.from.get(), until: self.until.get(), start: position(self.lat, self.lng) }
+    }
+}
+
+impl From<PlannedShift> for PlannedShiftBody {
+    fn from(shift: PlannedShift) -> Self {
+        let (lat, lng) = degrees(shift.start);
+        Self { from: shift.from.into(), until: shift.until.into(), lat, lng }
     }
 }
 
@@ -258,6 +284,9 @@ pub(crate) struct DriverReply {
     shift_since: Option<Time>,
     #[schema(required)]
     shift_until: Option<Time>,
+    /// Its next shift, if that is on the roster.
+    #[schema(required)]
+    planned_shift: Option<PlannedShiftBody>,
     /// Whether it gets no new orders for now.
     paused: bool,
     /// Whether it has not been heard of for too long.
@@ -270,6 +299,10 @@ pub(crate) struct DriverReply {
     orders: Vec<OrderId>,
     /// What it still has to do, as planned when its route last changed.
     route: Vec<StopReply>,
+    /// Where it was last sent, to fetch or to wait, unless it has left there with an order since. With an empty `route` it is
+    /// where to wait for the next order.
+    #[schema(required)]
+    heading: Option<HeadingReply>,
     /// Where it was last.
     #[schema(required)]
     position: Option<PositionView>,
@@ -287,6 +320,24 @@ impl From<Fix> for PositionView {
     fn from(fix: Fix) -> Self {
         let (lat, lng) = degrees(fix.position);
         Self { lat, lng, at: fix.at.into() }
+    }
+}
+
+/// Where a driver was sent.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HeadingReply {
+    lat: Lat,
+    lng: Lng,
+    /// When it is expected there, or was.
+    arrive_at: Time,
+    /// When it was sent.
+    sent_at: Time,
+}
+
+impl From<Heading> for HeadingReply {
+    fn from(heading: Heading) -> Self {
+        let (lat, lng) = degrees(heading.position);
+        Self { lat, lng, arrive_at: heading.arrive_at.into(), sent_at: heading.since.into() }
     }
 }
 
@@ -313,11 +364,13 @@ impl DriverReply {
             shift: driver.shift.into(),
             shift_since: since.map(Time::from),
             shift_until: until.map(Time::from),
+            planned_shift: driver.planned.map(PlannedShiftBody::from),
             paused: driver.paused,
             silent: driver.silent,
             offer: driver.offer.map(|offer| OfferName::text(market.id(), offer)),
             orders: driver.orders().cloned().collect(),
             route: driver.stops.iter().map(StopReply::from).collect(),
+            heading: driver.heading.filter(|_| driver.is_on_shift()).map(HeadingReply::from),
             position: last.map(PositionView::from),
         }
     }

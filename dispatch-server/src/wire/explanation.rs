@@ -1,7 +1,7 @@
 //! When an order arrives, and why it has the driver it has.
 
 use super::{DispatchName, HoldName, Id, Time, seconds};
-use dispatch_core::{Considered, Decision, DriverId, Eta, Explanation, OrderId};
+use dispatch_core::{Considered, Decision, DriverId, Eta, Exclusion, Explanation, Label, OrderId};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -80,8 +80,52 @@ pub(crate) struct DecisionReply {
     /// The best of them, the best first.
     #[schema(max_items = 8)]
     best: Vec<ConsideredReply>,
-    /// How many drivers on shift could not, by reason.
-    excluded: BTreeMap<&'static str, u32>,
+    /// How many drivers on shift could not, by the first test they failed.
+    excluded: BTreeMap<ExclusionName, u32>,
+    /// The orders it was bundled with.
+    #[schema(value_type = Vec<Id>)]
+    with: Vec<OrderId>,
+}
+
+/// Why a driver could not take an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ExclusionName {
+    /// On shift, but its last position is too old or none came yet.
+    NoRecentFix,
+    /// Paused, or its shift is ending.
+    Paused,
+    /// Has an open offer to answer.
+    OfferOpen,
+    /// Its route ends too late, or holds as many orders as a route may.
+    Busy,
+    /// Declined an offer of this order in this round, or let it expire.
+    AskedBefore,
+    /// Carries too little.
+    Capacity,
+    /// Lacks a skill.
+    Skill,
+    /// Would be at the pickup after its shift ends.
+    ShiftEnds,
+}
+
+impl From<Exclusion> for ExclusionName {
+    fn from(test: Exclusion) -> Self {
+        match test {
+            Exclusion::NoRecentFix => Self::NoRecentFix,
+            Exclusion::Paused => Self::Paused,
+            Exclusion::OfferOpen => Self::OfferOpen,
+            Exclusion::Busy => Self::Busy,
+            Exclusion::AskedBefore => Self::AskedBefore,
+            Exclusion::Capacity => Self::Capacity,
+            Exclusion::Skill => Self::Skill,
+            Exclusion::ShiftEnds => Self::ShiftEnds,
+        }
+    }
+}
+
+pub(super) fn exclusions(tests: &BTreeMap<Exclusion, u32>) -> BTreeMap<ExclusionName, u32> {
+    tests.iter().map(|(test, drivers)| ((*test).into(), *drivers)).collect()
 }
 
 /// One driver who could have taken the order.
@@ -111,24 +155,32 @@ impl From<Explanation> for ExplanationReply {
 
 impl From<&Decision> for DecisionReply {
     fn from(decision: &Decision) -> Self {
-        let units = |milli: i64| milli as f64 / 1e3;
-        let considered = |considered: &Considered| ConsideredReply {
-            driver: considered.driver.clone(),
-            chosen: considered.chosen,
-            score: units(considered.score_milli),
-            terms: decision
-                .terms
-                .iter()
-                .zip(&considered.contributions_milli)
-                .map(|(term, milli)| (term.to_string(), units(*milli)))
-                .collect(),
-        };
         Self {
             config_version: decision.config_version,
             radius_m: decision.radius.get(),
             candidates: decision.candidates,
-            best: decision.best.iter().map(considered).collect(),
-            excluded: decision.excluded.iter().map(|(reason, drivers)| (reason.name(), *drivers)).collect(),
+            best: decision.best.iter().map(|one| considered(one, &decision.terms)).collect(),
+            excluded: exclusions(&decision.excluded),
+            with: decision.with.clone(),
         }
     }
+}
+
+pub(super) fn considered(considered: &Considered, names: &[Label]) -> ConsideredReply {
+    ConsideredReply {
+        driver: considered.driver.clone(),
+        chosen: considered.chosen,
+        score: points(considered.score_milli),
+        terms: terms(names, &considered.contributions_milli),
+    }
+}
+
+/// What each term of a score contributes.
+pub(super) fn terms(names: &[Label], milli: &[i64]) -> BTreeMap<String, f64> {
+    names.iter().zip(milli).map(|(name, milli)| (name.to_string(), points(*milli))).collect()
+}
+
+/// Score points.
+pub(super) fn points(milli: i64) -> f64 {
+    milli as f64 / 1e3
 }

@@ -1,6 +1,6 @@
 //! Markets, figures and health.
 
-use super::{Id, StatusName, Time};
+use super::{Id, RulesBody, StatusName, Time};
 use crate::area::Area;
 use crate::runner::Market;
 use dispatch_core::{DispatchStatus, MarketId, Millis, Shift, Timestamp};
@@ -44,6 +44,41 @@ impl MarketReply {
             window_seconds: state.config.window.as_secs_f64(),
         }
     }
+}
+
+/// The rules of a market.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ConfigReply {
+    #[schema(value_type = Id)]
+    market: MarketId,
+    /// How often the rules were set; each time makes a version.
+    #[schema(minimum = 1)]
+    version: u32,
+    /// The versions that can be put back in force, the oldest first.
+    #[schema(max_items = 16)]
+    former_versions: Vec<u32>,
+    rules: RulesBody,
+}
+
+impl ConfigReply {
+    pub(crate) fn new(market: &Market) -> Self {
+        let state = market.state();
+        Self {
+            market: market.id().clone(),
+            version: state.config_version,
+            former_versions: state.former_configs.keys().copied().collect(),
+            rules: (&state.config).into(),
+        }
+    }
+}
+
+/// Which rules to put back in force.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RollBack {
+    /// One of the `former_versions`.
+    #[schema(maximum = 4_294_967_295_u32)]
+    pub(crate) version: u32,
 }
 
 /// All markets.

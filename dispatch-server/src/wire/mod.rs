@@ -2,22 +2,26 @@
 //!
 //! Requests refuse unknown fields, and every value is checked while it is read, so that the error names its field.
 
+mod advice;
 mod driver;
 mod explanation;
 mod market;
 mod offer;
 mod order;
 mod problem;
+mod rules;
 mod strict;
 mod time;
 mod values;
 
+pub(crate) use advice::*;
 pub(crate) use driver::*;
 pub(crate) use explanation::*;
 pub(crate) use market::*;
 pub(crate) use offer::*;
 pub(crate) use order::*;
 pub(crate) use problem::*;
+pub(crate) use rules::*;
 pub(crate) use time::*;
 pub(crate) use values::*;
 

@@ -329,9 +329,9 @@ pub(crate) struct OrderReply {
     /// Who is responsible for it, or delivered it.
     #[schema(required, value_type = Option<Id>)]
     driver: Option<DriverId>,
-    /// The open offer.
-    #[schema(required, value_type = Option<OfferText>)]
-    offer: Option<String>,
+    /// The open offers by number: one where drivers are asked one at a time, several in a wave.
+    #[schema(value_type = Vec<OfferText>, max_items = 10)]
+    offers: Vec<String>,
     /// Why it was cancelled or failed.
     #[schema(required, max_length = 256)]
     reason: Option<String>,
@@ -375,10 +375,7 @@ impl OrderReply {
     pub(crate) fn new(market: &Market, order: &Order) -> Self {
         let (spec, times) = (&order.spec, &order.times);
         let time = |time: Option<Timestamp>| time.map(Time::from);
-        let offer = match order.status {
-            DispatchStatus::Offered { offer } => Some(OfferName::text(market.id(), offer)),
-            _ => None,
-        };
+        let offers = order.status.offers().iter().map(|offer| OfferName::text(market.id(), *offer)).collect();
         Self {
             id: spec.id.clone(),
             market: market.id().clone(),
@@ -388,7 +385,7 @@ impl OrderReply {
             held: order.hold.map(|hold| hold.reason.into()),
             overdue: order.overdue,
             driver: order.status.driver().cloned(),
-            offer,
+            offers,
             reason: reason(&order.status),
             pickup: (&spec.pickup).into(),
             dropoff: (&spec.dropoff).into(),

@@ -43,6 +43,7 @@ pub(crate) enum Code {
     UnknownOrder,
     UnknownDriver,
     UnknownOffer,
+    UnknownConfiguration,
     // 405
     MethodNotAllowed,
     // 408

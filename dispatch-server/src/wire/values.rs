@@ -1,8 +1,10 @@
 //! Single values, each checked while it is read.
 
 use dispatch_core::{MAX_SKILLS, MarketId, Millis, OfferId, OrderId, Position, Skill};
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use utoipa::ToSchema;
 
 /// 1 to 64 characters of `A-Z a-z 0-9 . _ : -`, chosen by the caller.
@@ -69,16 +71,69 @@ pub(crate) fn degrees(position: Position) -> (Lat, Lng) {
     (Lat(position.lat()), Lng(position.lng()))
 }
 
-/// A number from `LEAST` to `MOST`, checked and not kept.
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// A number from `LEAST` to `MOST`.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(try_from = "f64")]
-pub(crate) struct Within<const LEAST: i32, const MOST: i32>;
+pub(crate) struct Within<const LEAST: i32, const MOST: i32>(pub(super) f64);
+
+impl<const LEAST: i32, const MOST: i32> Within<LEAST, MOST> {
+    pub(super) fn get(self) -> f64 {
+        self.0
+    }
+}
 
 impl<const LEAST: i32, const MOST: i32> TryFrom<f64> for Within<LEAST, MOST> {
     type Error = String;
     fn try_from(number: f64) -> Result<Self, String> {
         let holds = (f64::from(LEAST)..=f64::from(MOST)).contains(&number);
-        if holds { Ok(Self) } else { Err(format!("must be a number from {LEAST} to {MOST}, not {number}")) }
+        if holds { Ok(Self(number)) } else { Err(format!("must be a number from {LEAST} to {MOST}, not {number}")) }
+    }
+}
+
+/// A whole number from `LEAST` to `MOST`.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Count<T, const LEAST: u64, const MOST: u64>(pub(super) T);
+
+impl<T: Copy, const LEAST: u64, const MOST: u64> Count<T, LEAST, MOST> {
+    pub(super) fn get(self) -> T {
+        self.0
+    }
+}
+
+impl<'de, T: TryFrom<u64>, const LEAST: u64, const MOST: u64> Deserialize<'de> for Count<T, LEAST, MOST> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let number = u64::deserialize(from)?;
+        let within = T::try_from(number).ok().filter(|_| (LEAST..=MOST).contains(&number));
+        within.map(Self).ok_or_else(|| D::Error::custom(format!("must be {LEAST} to {MOST}, not {number}")))
+    }
+}
+
+/// A duration in seconds, to the millisecond; `LEAST` and `MOST` are in milliseconds.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub(super) struct Secs<const LEAST: i64, const MOST: i64>(pub(super) Millis);
+
+impl<const LEAST: i64, const MOST: i64> Secs<LEAST, MOST> {
+    const BOUNDS: RangeInclusive<f64> = LEAST as f64 / 1e3..=MOST as f64 / 1e3;
+
+    pub(super) fn get(self) -> Millis {
+        self.0
+    }
+}
+
+impl<const LEAST: i64, const MOST: i64> TryFrom<f64> for Secs<LEAST, MOST> {
+    type Error = String;
+    fn try_from(number: f64) -> Result<Self, String> {
+        if Self::BOUNDS.contains(&number) {
+            return Ok(Self(Millis::from_secs_f64(number)));
+        }
+        Err(format!("must be {} to {} s, not {number}", Self::BOUNDS.start(), Self::BOUNDS.end()))
+    }
+}
+
+impl<const LEAST: i64, const MOST: i64> From<Secs<LEAST, MOST>> for f64 {
+    fn from(duration: Secs<LEAST, MOST>) -> f64 {
+        seconds(duration.0)
     }
 }
 

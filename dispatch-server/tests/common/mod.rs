@@ -200,6 +200,75 @@ pub fn order(id: &str) -> Value {
     })
 }
 
+/// The default rules of a market.
+pub fn rules() -> Value {
+    let score = [
+        ("delay_min", -1.0),
+        ("delay_min_squared", -0.01),
+        ("late_min", -1.0),
+        ("until_free_min", -0.2),
+        ("to_pickup_min", -0.15),
+        ("shift_min", -0.15),
+        ("above_floor", -1.0),
+    ];
+    json!({
+        "start_on": "confirmed",
+        "preparation_seconds": 900.0,
+        "window_seconds": 1.0,
+        "search": {
+            "radius_m": 5_000.0,
+            "max_radius_m": 15_000.0,
+            "candidates": 20,
+            "busy_until_seconds": 2_400.0,
+            "paired": 32,
+        },
+        "schedule": {
+            "margin_seconds": 120.0,
+            "horizon_seconds": 1_080.0,
+            "commit_ahead_seconds": 120.0,
+            "depart_at_probability": null,
+        },
+        "score": score.map(|(term, weight)| json!({"term": term, "weight": weight})),
+        "work_budget": 10_000_000,
+        "bundles": {"mode": "same_pickup", "within_m": null, "max_orders": 3, "min_gain_points": 1.0},
+        "swap": null,
+        "divert": true,
+        "reposition": null,
+        "floor_orders_per_hour": 1.5,
+        "offers": {"mode": "sequential", "expires_after_seconds": 30.0},
+        "rounds": {
+            "attempts": 5,
+            "pause_seconds": 10.0,
+            "no_candidate_after_seconds": 600.0,
+            "retry_after_seconds": 60.0,
+        },
+        "service": {
+            "before_pickup_seconds": 0.0,
+            "after_pickup_seconds": 120.0,
+            "before_dropoff_seconds": 180.0,
+            "after_dropoff_seconds": 0.0,
+        },
+        "positions": {
+            "searchable_for_seconds": 30.0,
+            "silent_after_seconds": 120.0,
+            "return_orders_of_silent": true,
+        },
+        "lifetimes": {
+            "overdue_after_seconds": 3_600.0,
+            "fail_after_seconds": 7_200.0,
+            "never_finished_after_seconds": 86_400.0,
+            "retire_after_seconds": 3_600.0,
+            "plan_ahead_seconds": 604_800.0,
+        },
+        "limits": {"orders": 1_000_000, "drivers": 1_000_000, "orders_per_driver": 3},
+    })
+}
+
+/// A shift on the roster.
+pub fn planned_shift() -> Value {
+    json!({"from": "2026-01-01T01:00:00.000Z", "until": "2026-01-01T05:00:00.000Z", "lat": 52.5, "lng": 13.4})
+}
+
 /// Keys of every role, all named after themselves: `admin`, `dispatcher`, `merchant` (place `p`), `foreign-merchant`
 /// (place `q`), `driver` (driver `ana`), `foreign-driver` (driver `bob`).
 pub fn keys() -> String {

@@ -16,14 +16,27 @@ DRIVERS = ("ana", "bob", "cyd")
 ORDERS = range(1, 13)
 # Offers that were open a moment ago.
 OPEN = []
+CONFIG = "/v1/markets/default/config"
+# The rules that the world began with, and the versions that could be put back a moment ago.
+RULES = {}
+FORMER = []
+TERMS = ("delay_min", "late_min", "to_pickup_min", "rating")
 
 
 def ask(method, path, body=None):
     return requests.request(method, URL + path, json=body, headers=ADMIN, timeout=10)
 
 
+def put_rules_back():
+    """Requests set rules under which nothing lives: room for one order, or a window every ten minutes."""
+    config = ask("GET", CONFIG).json()
+    RULES.update(RULES or config["rules"])
+    FORMER[:] = ask("PUT", CONFIG, RULES).json()["former_versions"]
+
+
 def live():
     """Drivers work, are seen and have orders; orders are in every state, and come back when they have left memory."""
+    put_rules_back()
     for driver in DRIVERS:
         if ask("GET", f"/v1/drivers/{driver}").status_code == 404:
             ask("PUT", f"/v1/drivers/{driver}", {"capacity": 3, "skills": ["cold-box"]}).raise_for_status()
@@ -84,11 +97,47 @@ def before_load_schema(context, raw_schema):
                     schemathesis.openapi.format("entity-tags", st.one_of(st.just("*"), tags))
 
 
+def fit(rules):
+    """Rules bound each other in ways that no schema says, and chance alone hardly ever keeps to all of them."""
+
+    def ascend(*places):
+        values = sorted(rules[group][name] for group, name in places)
+        for (group, name), value in zip(places, values):
+            rules[group][name] = value
+
+    ascend(("search", "radius_m"), ("search", "max_radius_m"))
+    ascend(("schedule", "margin_seconds"), ("schedule", "horizon_seconds"))
+    ascend(("schedule", "commit_ahead_seconds"), ("search", "busy_until_seconds"))
+    ascend(("rounds", "pause_seconds"), ("rounds", "no_candidate_after_seconds"))
+    ascend(("positions", "searchable_for_seconds"), ("positions", "silent_after_seconds"))
+    ascend(*(("lifetimes", f"{end}_after_seconds") for end in ("overdue", "fail", "never_finished")))
+    lifetimes = rules["lifetimes"]
+    lifetimes["plan_ahead_seconds"] = max(lifetimes["plan_ahead_seconds"], rules["preparation_seconds"])
+    if rules.get("reposition"):
+        reposition = rules["reposition"]
+        reposition["every_seconds"] = max(reposition["every_seconds"], rules["window_seconds"])
+    near = rules["bundles"]["mode"] in ("nearby", "interleaved")
+    rules["bundles"]["within_m"] = (rules["bundles"].get("within_m") or 0) if near else None
+    offers = rules["offers"]
+    offers["size"] = (offers.get("size") or 2) if offers["mode"] == "wave" else None
+    offers["expires_after_seconds"] = None if offers["mode"] == "direct" else offers.get("expires_after_seconds") or 5
+    if offers["mode"] != "direct":
+        rules["swap"] = None
+    rules["score"] = [{**weight, "term": term} for weight, term in zip(rules["score"], TERMS)]
+    rules["limits"]["drivers"] = min(rules["limits"]["drivers"], 1_000_000)
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Offers are numbered as they are made and last seconds: no dictionary has the id of an open one."""
-    if case.operation.path.startswith("/v1/offers/") and is_positive(case) and OPEN:
+    """What exists for a moment only, and what has to fit together, is in no dictionary."""
+    if not is_positive(case):
+        return
+    if case.operation.path.startswith("/v1/offers/") and OPEN:
         case.path_parameters["id"] = OPEN.pop()
+    if case.operation.label == f"PUT {CONFIG.replace('default', '{id}')}" and case.body["divert"]:
+        fit(case.body)
+    if case.operation.path.endswith("/rollback") and FORMER:
+        case.body["version"] = FORMER.pop()
 
 
 def is_negative(case):

@@ -20,10 +20,11 @@ mod tests;
 use crate::config::{EngineConfig, ServiceTimes};
 use crate::event::{Event, EventKind, ReturnReason};
 use crate::model::{DriverId, OfferId, OrderId, Role};
+use crate::offer::OfferOutcome;
 use crate::units::Timestamp;
 use drivers::Driver;
 use due::Subject;
-use offers::OpenOffer;
+use offers::{OpenOffer, Wave};
 use orders::{Order, Status};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,6 +43,8 @@ pub struct Auditor {
     /// The orders in memory, ended ones included.
     orders: BTreeMap<OrderId, Order>,
     open: BTreeMap<OfferId, OpenOffer>,
+    /// The waves with an open offer, by their first offer. An offer to one driver alone is a wave of its own.
+    waves: BTreeMap<OfferId, Wave>,
     /// An accepted offer whose assignment must come next.
     accepted: Option<OpenOffer>,
     /// Orders that must leave their driver in this instant, and by which rule.
@@ -143,9 +146,7 @@ impl Auditor {
         let first = matches!(event.kind, EventKind::Configured { .. });
         ensure(self.seq > 0 || first, rule::LOG_CONFIGURED_FIRST, || "the log begins with something else".into())?;
         ensure(event.at >= self.at, rule::LOG_TIME, || format!("{} comes after {}", event.at, self.at))?;
-        if event.at > self.at || !matches!(event.kind, EventKind::Assigned { .. }) {
-            self.check_accepted()?;
-        }
+        self.check_next_after_acceptance(event)?;
         if event.at > self.at {
             self.settle()?;
             self.gone.clear();
@@ -169,6 +170,25 @@ impl Auditor {
             }
         }
         Ok(())
+    }
+
+    /// An accepted offer withdraws the others of its wave and assigns.
+    fn check_next_after_acceptance(&self, event: &Event) -> Check {
+        let Some(accepted) = self.accepted.as_ref().filter(|_| event.at == self.at) else {
+            return self.check_accepted();
+        };
+        match &event.kind {
+            EventKind::Assigned { .. } => Ok(()),
+            EventKind::OfferClosed { offer, outcome } if self.is_open_in(*offer, accepted.wave) => match outcome {
+                OfferOutcome::Withdrawn => Ok(()),
+                OfferOutcome::Accepted => Err(Breach {
+                    rule: rule::OFFER_WAVE_ONE_ACCEPTED,
+                    detail: format!("offer {} of the same wave was accepted before offer {offer}", accepted.id),
+                }),
+                OfferOutcome::Declined | OfferOutcome::Expired => self.check_accepted(),
+            },
+            _ => self.check_accepted(),
+        }
     }
 
     fn check_accepted(&self) -> Check {

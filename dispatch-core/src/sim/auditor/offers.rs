@@ -17,10 +17,25 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug)]
 pub(super) struct OpenOffer {
     pub(super) id: OfferId,
+    /// The first offer of its wave; itself where it is alone.
+    pub(super) wave: OfferId,
     pub(super) driver: DriverId,
     pub(super) orders: BTreeSet<OrderId>,
     pub(super) made_at: Timestamp,
     pub(super) expires_at: Timestamp,
+}
+
+/// Offers to several drivers for the same orders, or to one.
+#[derive(Clone, Debug)]
+pub(super) struct Wave {
+    orders: BTreeSet<OrderId>,
+    made_at: Timestamp,
+    attempt: u16,
+    /// How many drivers were asked.
+    asked: u16,
+    pub(super) open: BTreeSet<OfferId>,
+    /// Whether somebody declined or let expire.
+    used: bool,
 }
 
 /// Who decided an assignment.
@@ -35,13 +50,20 @@ enum By {
 impl Auditor {
     /// Judges an [`EventKind::OfferMade`].
     pub(super) fn offer_made(&mut self, event: &EventKind) -> Check {
-        let EventKind::OfferMade { offer: id, driver: driver_id, orders, stops, expires_at, attempt, decision } = event
+        let EventKind::OfferMade { offer: id, driver: driver_id, orders, stops, expires_at, attempt, wave, decision } =
+            event
         else {
             unreachable!("the caller matched it")
         };
-        let OfferRule::Sequential { expires_after } = self.config.offers else {
-            return Err(Breach { rule: rule::OFFER_DIRECT, detail: format!("offer {id} was made") });
+        let (most, expires_after) = match self.config.offers {
+            OfferRule::Direct => {
+                return Err(Breach { rule: rule::OFFER_DIRECT, detail: format!("offer {id} was made") });
+            }
+            OfferRule::Sequential { expires_after } => (None, expires_after),
+            OfferRule::Wave { size, expires_after } => (Some(size), expires_after),
         };
+        ensure(wave.is_some() == most.is_some(), rule::OFFER_WAVE, || format!("offer {id} is of wave {wave:?}"))?;
+        let (wave, most) = (wave.unwrap_or(*id), most.unwrap_or(1));
         let (expected, expiry) = (self.totals.offers + 1, self.at + expires_after);
         ensure(id.0 == expected, rule::OFFER_NUMBER, || format!("expected offer {expected}, got {id}"))?;
         ensure(*expires_at == expiry, rule::OFFER_EXPIRES_AT, || format!("{expires_at} instead of {expiry}"))?;
@@ -51,7 +73,12 @@ impl Auditor {
         ensure(driver.offer.is_none(), rule::OFFER_ONE_OPEN, || {
             format!("driver {driver_id} has not answered offer {:?}", driver.offer)
         })?;
-        self.check_attempt(orders, driver_id, *attempt)?;
+        if wave == *id {
+            self.check_attempt(orders, *attempt)?;
+        } else {
+            self.check_joins(wave, &distinct, *attempt, most)?;
+        }
+        self.check_not_asked(orders, driver_id)?;
         self.check_skills(orders, driver_id)?;
         self.check_route(driver_id, orders, stops, Plan::Anew)?;
         self.check_engine_limits(orders, driver_id, stops)?;
@@ -59,43 +86,53 @@ impl Auditor {
 
         self.totals.offers += 1;
         self.driver_mut(driver_id)?.offer = Some(*id);
-        for order in orders {
-            let round = &mut self.live(order)?.round;
-            (round.made, round.attempt) = (round.made + 1, *attempt);
-            self.set_status(order, Status::Offered(*id));
+        if wave == *id {
+            for order in orders {
+                self.set_status(order, Status::Offered(wave));
+            }
         }
-        let offer = OpenOffer {
-            id: *id,
-            driver: driver_id.clone(),
-            orders: distinct,
-            made_at: self.at,
-            expires_at: *expires_at,
-        };
-        self.open.insert(*id, offer);
+        let (orders, made_at, attempt) = (distinct, self.at, *attempt);
+        let new = Wave { orders: orders.clone(), made_at, attempt, asked: 0, open: BTreeSet::new(), used: false };
+        let known = self.waves.entry(wave).or_insert(new);
+        known.asked += 1;
+        known.open.insert(*id);
+        let (driver, expires_at) = (driver_id.clone(), *expires_at);
+        self.open.insert(*id, OpenOffer { id: *id, wave, driver, orders, made_at, expires_at });
         self.watch_offer(*id);
         Ok(())
     }
 
-    /// The orders wait, in an open round, and this driver may be asked as this attempt.
-    ///
-    /// A withdrawn offer may or may not count as an attempt. An offer of several orders counts for each of them and
-    /// says the attempt of the one that is furthest.
-    fn check_attempt(&mut self, orders: &[OrderId], driver: &DriverId, attempt: u16) -> Check {
-        let (mut least, mut most) = (0, 0);
+    /// An offer that goes with others is like them, and not one too many.
+    fn check_joins(&self, wave: OfferId, orders: &BTreeSet<OrderId>, attempt: u16, most: u16) -> Check {
+        let Some(known) = self.waves.get(&wave) else {
+            return Err(Breach { rule: rule::OFFER_WAVE, detail: format!("wave {wave} has no open offer") });
+        };
+        let alike = known.orders == *orders && known.made_at == self.at && known.attempt == attempt;
+        ensure(alike, rule::OFFER_WAVE_ALIKE, || {
+            format!("wave {wave} is attempt {} for {:?} at {}", known.attempt, known.orders, known.made_at)
+        })?;
+        ensure(known.asked < most, rule::OFFER_WAVE_SIZE, || format!("wave {wave} has asked {} of {most}", known.asked))
+    }
+
+    fn check_not_asked(&self, orders: &[OrderId], driver: &DriverId) -> Check {
+        orders.iter().try_for_each(|id| {
+            ensure(!self.order(id)?.round.asked.contains(driver), rule::OFFER_ASKED_BEFORE, || {
+                format!("driver {driver} did not take order {id} in this round")
+            })
+        })
+    }
+
+    /// The orders wait, in an open round, and may be offered as this attempt: one more than were turned down or expired. An
+    /// offer of several orders counts for each of them and says the attempt of the one that is furthest.
+    fn check_attempt(&mut self, orders: &[OrderId], attempt: u16) -> Check {
+        let mut used = 0;
         for id in orders {
             let order = self.live(id)?;
             order.must_wait()?;
-            let round = &order.round;
-            ensure(round.retry_at.is_none(), rule::ROUND_CLOSED, || format!("order {id} is between rounds"))?;
-            ensure(!round.asked.contains(driver), rule::OFFER_ASKED_BEFORE, || {
-                format!("driver {driver} did not take order {id} in this round")
-            })?;
-            least = least.max(round.attempt.max(round.used + 1));
-            most = most.max(round.made + 1);
+            ensure(order.round.retry_at.is_none(), rule::ROUND_CLOSED, || format!("order {id} is between rounds"))?;
+            used = used.max(order.round.used);
         }
-        ensure((least..=most).contains(&attempt), rule::OFFER_ATTEMPT, || {
-            format!("attempt {attempt} should be {most}")
-        })?;
+        ensure(attempt == used + 1, rule::OFFER_ATTEMPT, || format!("attempt {attempt} should be {}", used + 1))?;
         let limit = self.config.rounds.attempts;
         ensure(attempt <= limit, rule::OFFER_ATTEMPT_LIMIT, || format!("attempt {attempt} of {limit}"))
     }
@@ -120,18 +157,33 @@ impl Auditor {
         }
         self.driver_mut(&offer.driver)?.offer = None;
         self.watch_driver(&offer.driver);
+        let wave = self.waves.get_mut(&offer.wave).expect("an open offer is of a wave");
+        wave.open.remove(&id);
+        let refused = matches!(outcome, OfferOutcome::Declined | OfferOutcome::Expired);
+        let (used, over) = (refused && !wave.used, wave.open.is_empty());
+        wave.used |= refused;
+        if over {
+            self.waves.remove(&offer.wave);
+        }
         for order in &offer.orders {
             let round = &mut self.live(order)?.round;
-            if matches!(outcome, OfferOutcome::Declined | OfferOutcome::Expired) {
-                round.used += 1;
+            round.used += u16::from(used);
+            if refused {
                 round.asked.insert(offer.driver.clone());
             }
-            self.set_status(order, Status::Waiting);
+            if over {
+                self.set_status(order, Status::Waiting);
+            }
         }
         if outcome == OfferOutcome::Accepted {
             self.accepted = Some(offer);
         }
         Ok(())
+    }
+
+    /// Whether this offer is open and of this wave.
+    pub(super) fn is_open_in(&self, offer: OfferId, wave: OfferId) -> bool {
+        self.waves.get(&wave).is_some_and(|wave| wave.open.contains(&offer))
     }
 
     pub(super) fn assigned(
@@ -148,6 +200,10 @@ impl Auditor {
                 ensure(offer.driver == *driver && offer.orders == distinct, rule::OFFER_ACCEPT_ASSIGNS, || {
                     format!("offer {} was for driver {} and {:?}", offer.id, offer.driver, offer.orders)
                 })?;
+                if let Some(wave) = self.waves.get(&offer.wave) {
+                    let detail = format!("{:?} are open beside offer {}", wave.open, offer.id);
+                    return Err(Breach { rule: rule::OFFER_WAVE_WITHDRAWN, detail });
+                }
                 By::Acceptance(offer.made_at)
             }
             None if role == Role::Dispatcher => By::Dispatcher,

@@ -14,10 +14,20 @@ use std::collections::BTreeSet;
 pub(super) enum Status {
     Pending,
     Waiting,
+    /// In the wave with this first offer.
     Offered(OfferId),
-    Assigned { driver: DriverId, arrived: bool },
-    OnBoard { driver: DriverId, departed: bool, arrived: bool },
-    Ended { at: Timestamp },
+    Assigned {
+        driver: DriverId,
+        arrived: bool,
+    },
+    OnBoard {
+        driver: DriverId,
+        departed: bool,
+        arrived: bool,
+    },
+    Ended {
+        at: Timestamp,
+    },
 }
 
 impl Status {
@@ -53,12 +63,8 @@ impl Status {
 /// One series of offers for an order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Round {
-    /// How many offers it has had.
-    pub(super) made: u16,
-    /// How many of them were declined or expired.
+    /// In how many of its offers somebody declined or let expire; a wave counts as one.
     pub(super) used: u16,
-    /// The attempt its last offer said it was.
-    pub(super) attempt: u16,
     /// Who declined or let expire.
     pub(super) asked: BTreeSet<DriverId>,
     /// Since when there has been no candidate, at the earliest.
@@ -359,8 +365,8 @@ impl Auditor {
     fn end(&mut self, id: &OrderId, stops: Option<&[Stop]>) -> Check {
         let at = self.at;
         let order = self.order(id)?;
-        if let Status::Offered(offer) = order.status {
-            return cannot(order, &format!("end while offer {offer} for it is open"));
+        if let Status::Offered(wave) = order.status {
+            return cannot(order, &format!("end while offers for it are open: {:?}", self.waves[&wave].open));
         }
         let driver = order.status.driver().cloned();
         ensure(driver.is_some() == stops.is_some(), rule::ROUTE_PRESENT, || match &driver {
@@ -382,8 +388,8 @@ impl Auditor {
         ensure(round.retry_at.is_none(), rule::ROUND_CLOSED, || format!("the round of order {id} failed already"))?;
         match reason {
             RoundFailure::AttemptsUsed => {
-                ensure(round.made >= rules.attempts, rule::ROUND_ATTEMPTS_USED, || {
-                    format!("order {id} had {} of {} offers", round.made, rules.attempts)
+                ensure(round.used >= rules.attempts, rule::ROUND_ATTEMPTS_USED, || {
+                    format!("order {id} had {} of {} offers", round.used, rules.attempts)
                 })?;
             }
             RoundFailure::NoCandidate => {

@@ -57,7 +57,7 @@ rules! {
     HOLD_SLACK = "hold.slack": "An order is held for ample slack only with slack beyond the margin.";
 
     ROUND_CLOSED = "round.closed": "Between rounds the engine neither offers nor assigns an order, nor fails the round again.";
-    ROUND_ATTEMPTS_USED = "round.attempts_used": "Attempts are used up only after that many closed offers.";
+    ROUND_ATTEMPTS_USED = "round.attempts_used": "Attempts are used up only after that many offers or waves were declined or expired.";
     ROUND_NO_CANDIDATE = "round.no_candidate": "A round ends without a candidate only after the order was held that long for it.";
     ROUND_RETRY_AT = "round.retry_at": "The next round is announced for the agreed pause after the failed one.";
     ROUND_STARTED = "round.started": "A round starts after a failed one, not before it was announced.";
@@ -68,7 +68,7 @@ rules! {
     OFFER_AVAILABLE = "offer.available": "Only drivers on shift, not paused, not silent and not ending are asked.";
     OFFER_ONE_OPEN = "offer.one_open": "A driver has at most one open offer.";
     OFFER_ASKED_BEFORE = "offer.asked_before": "Who declined or let expire an order is not asked again in its round.";
-    OFFER_ATTEMPT = "offer.attempt": "Attempts count up from 1 within a round.";
+    OFFER_ATTEMPT = "offer.attempt": "Attempts count up from 1 within a round; a wave is one, and an offer that is withdrawn is none.";
     OFFER_ATTEMPT_LIMIT = "offer.attempt_limit": "A round has no more attempts than the rules allow.";
     OFFER_EXPIRES_AT = "offer.expires_at": "An offer is open for exactly as long as the rules say.";
     OFFER_KNOWN = "offer.known": "Only an offer that was made is closed.";
@@ -76,6 +76,11 @@ rules! {
     OFFER_ANSWERED_LATE = "offer.answered_late": "An offer is answered strictly before it expires.";
     OFFER_EXPIRED_EARLY = "offer.expired_early": "An offer expires no earlier than it said.";
     OFFER_ACCEPT_ASSIGNS = "offer.accept_assigns": "An accepted offer assigns its orders to its driver next, in the same instant.";
+    OFFER_WAVE = "offer.wave": "Where drivers are asked in waves an offer names the first of its wave, which has an open one; elsewhere none.";
+    OFFER_WAVE_ALIKE = "offer.wave_alike": "The offers of a wave are made in one instant, as one attempt, for the same orders.";
+    OFFER_WAVE_SIZE = "offer.wave_size": "A wave asks no more drivers than the rules say.";
+    OFFER_WAVE_ONE_ACCEPTED = "offer.wave_one_accepted": "At most one offer of a wave is accepted.";
+    OFFER_WAVE_WITHDRAWN = "offer.wave_withdrawn": "Before an accepted offer assigns its orders, the others of its wave are withdrawn.";
     OFFER_UNANSWERABLE = "offer.unanswerable": "An offer is withdrawn in the instant its driver can no longer take it.";
 
     ASSIGN_WITHOUT_OFFER = "assign.without_offer": "Under offers only acceptance or a dispatcher assigns.";

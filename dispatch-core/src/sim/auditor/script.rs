@@ -1,7 +1,7 @@
 //! Logs written by hand, in few words: each call appends an event, with a plausible route and decision where it has one.
 
 use super::{Auditor, Summary, Violation};
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, OfferRule};
 use crate::event::{Event, EventKind, HoldReason, ReturnReason, RoundFailure};
 use crate::geo::Position;
 use crate::matching::explanation::{Considered, Decision};
@@ -270,7 +270,20 @@ impl Script {
         }
         let (stops, decision) = (self.plan(&driver, &orders), self.decision(Some(&driver)));
         let (offer, expires_at) = (OfferId(self.offers.len() as u64), self.at + Millis::from_secs(30));
-        self.event(EventKind::OfferMade { offer, driver, orders, stops, expires_at, attempt, decision })
+        let wave = matches!(self.config.offers, OfferRule::Wave { .. }).then_some(offer);
+        self.event(EventKind::OfferMade { offer, driver, orders, stops, expires_at, attempt, wave, decision })
+    }
+
+    /// Each driver is asked for these orders, in one wave.
+    pub(in crate::sim) fn wave(mut self, drivers: &[&str], orders: &[&str]) -> Self {
+        let first = OfferId(self.offers.len() as u64 + 1);
+        let before = self.orders.clone();
+        for driver in drivers {
+            // A wave is one attempt.
+            self.orders.clone_from(&before);
+            self = self.offer(driver, orders).edit(edit!(OfferMade { wave } => *wave = Some(first)));
+        }
+        self
     }
 
     /// Closes offer number `offer`.

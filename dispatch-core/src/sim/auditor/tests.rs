@@ -1,5 +1,7 @@
 //! One log for each rule that breaks it with its last line, beside logs of all events that break none.
 
+mod waves;
+
 use super::rule;
 use super::script::{Script, driver_id, driver_spec, edit, order_id, order_spec, secs};
 use crate::config::{OfferRule, StartOn};
@@ -409,8 +411,8 @@ fn due() -> Vec<Case> {
 }
 
 fn cases() -> Vec<Case> {
-    [log_and_drivers(), order_cases(), holds_and_rounds(), offer_cases(), assignments(), routes(), decisions(), due()]
-        .concat()
+    let offers = [offer_cases(), waves::cases(), assignments(), routes(), decisions()].concat();
+    [log_and_drivers(), order_cases(), holds_and_rounds(), offers, due()].concat()
 }
 
 #[test]
