@@ -135,7 +135,7 @@ fn cell(position: Position) -> CellIndex {
 impl RstarDashmap {
     pub(crate) fn new(fleet: &Fleet) -> Self {
         let places: Vec<_> = fleet.fixes.iter().map(|fix| (cell(fix.position), planar(fix.position))).collect();
-        let trees = DashMap::new();
+        let trees: DashMap<CellIndex, RTree<Point>> = DashMap::new();
         for ((cell, point), driver) in places.iter().zip(0..) {
             trees.entry(*cell).or_default().insert(Point::new(*point, driver));
         }

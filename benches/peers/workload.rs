@@ -128,8 +128,9 @@ impl Fleet {
 }
 
 impl Metres {
+    /// Whoever would leave the city turns round at its border: nobody lines up along it.
     fn within_city(self) -> Self {
-        let within = |at: f64| at.clamp(-HALF_SIDE_M, HALF_SIDE_M);
+        let within = |at: f64| at - 2.0 * (at - at.clamp(-HALF_SIDE_M, HALF_SIDE_M));
         Self(within(self.0), within(self.1))
     }
 
