@@ -388,6 +388,8 @@ impl Default for EngineConfig {
 pub struct FixRules {
     /// A fix older than this is refused.
     pub max_age: Millis,
+    /// A fix older than this says where a driver was, not where it is: it moves nobody.
+    pub live_for: Millis,
     /// A fix further ahead of our time is refused.
     pub max_ahead: Millis,
     /// A fix that needs a higher speed since the last one is refused, in metres a second.
@@ -396,16 +398,31 @@ pub struct FixRules {
     pub believe_after: u32,
     /// Most drivers the index holds.
     pub max_drivers: u32,
+    /// What the index is made of.
+    pub backend: IndexBackend,
+}
+
+/// What a [`PositionIndex`](crate::PositionIndex) finds drivers by. Both give the same answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IndexBackend {
+    /// Cells that divide where drivers are many.
+    #[default]
+    Grid,
+    /// R*-trees.
+    RTree,
 }
 
 impl Default for FixRules {
     fn default() -> Self {
         Self {
             max_age: Millis::from_mins(5),
+            live_for: Millis::from_secs(30),
             max_ahead: Millis::from_secs(60),
             max_speed_mps: 60.0,
             believe_after: 3,
             max_drivers: 1_000_000,
+            backend: IndexBackend::default(),
         }
     }
 }
@@ -413,10 +430,11 @@ impl Default for FixRules {
 impl FixRules {
     /// Checks every value.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let Self { max_age, max_ahead, max_speed_mps, believe_after, max_drivers } = *self;
+        let Self { max_age, live_for, max_ahead, max_speed_mps, believe_after, max_drivers, backend: _ } = *self;
         let mut check = Check::default();
         let day = Millis::from_mins(24 * 60);
         check.within("max_age", max_age, Millis::from_secs(1), day);
+        check.within("live_for", live_for, Millis::from_secs(1), max_age.max(Millis::from_secs(1)));
         check.within("max_ahead", max_ahead, Millis::ZERO, day);
         check.that("max_speed_mps", (1.0..=1_000.0).contains(&max_speed_mps), || {
             format!("must be 1 to 1000 m/s, not {max_speed_mps}")
@@ -627,13 +645,15 @@ mod tests {
         assert_eq!(FixRules::default().validate(), Ok(()));
         let wrong = FixRules {
             max_age: Millis::ZERO,
+            live_for: Millis::from_mins(6),
             max_ahead: Millis::new(-1),
             max_speed_mps: f64::NAN,
             believe_after: 0,
             max_drivers: 0,
+            backend: IndexBackend::RTree,
         };
         let keys: Vec<_> = wrong.validate().unwrap_err().problems.into_iter().map(|p| p.key).collect();
-        assert_eq!(keys, ["max_age", "max_ahead", "max_speed_mps", "believe_after", "max_drivers"]);
+        assert_eq!(keys, ["max_age", "live_for", "max_ahead", "max_speed_mps", "believe_after", "max_drivers"]);
         assert!(serde_json::from_str::<FixRules>(r#"{"max_sped": 1}"#).is_err());
     }
 

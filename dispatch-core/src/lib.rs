@@ -87,16 +87,16 @@ mod units;
 
 pub use command::{Action, Command, Refusal, Step};
 pub use config::{
-    BundleMode, BundleRule, ConfigError, ConfigProblem, EngineConfig, FixRules, Lifetimes, Limits, MAX_INDEXED_DRIVERS,
-    MAX_SCORE_TERMS, OfferRule, PositionRule, ReadyTimes, RepositionRule, RoundRule, ScheduleRule, ScorePreset,
-    ScoreWeight, SearchRule, ServiceTimes, StartOn, SwapRule,
+    BundleMode, BundleRule, ConfigError, ConfigProblem, EngineConfig, FixRules, IndexBackend, Lifetimes, Limits,
+    MAX_INDEXED_DRIVERS, MAX_SCORE_TERMS, OfferRule, PositionRule, ReadyTimes, RepositionRule, RoundRule, ScheduleRule,
+    ScorePreset, ScoreWeight, SearchRule, ServiceTimes, StartOn, SwapRule,
 };
 pub use demand::DemandMap;
 pub use engine::{Engine, Explanation, Opinion, Prospect, Recorded, RestoreError, Snapshot, Standing, WhyNot};
 pub use eta::{Eta, Leg, SpeedError, StraightLine, TravelTime};
 pub use event::{Event, EventKind, HoldReason, ReturnReason, RoundFailure};
-pub use geo::{EARTH_RADIUS_M, Position, PositionError};
-pub use index::{Fix, IndexFull, PositionIndex, Positions, Reported, Slot};
+pub use geo::{ANYWHERE, EARTH_RADIUS_M, Position, PositionError};
+pub use index::{Fix, IndexFull, MAX_CORNERS, Motion, Polygon, PolygonError, PositionIndex, Positions, Reported, Slot};
 pub use matching::candidates::{Candidate, Supply};
 pub use matching::explanation::{Considered, Decision, Exclusion, MAX_DECISION_BYTES, MAX_RECORDED};
 pub use matching::pairing::{MAX_COST, Pairing, Pairs};

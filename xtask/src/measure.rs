@@ -62,6 +62,37 @@ const MEASUREMENTS: &[Measurement] = &[
         ],
         readings: &[Reading { field: "seconds", unit: "s" }],
     },
+    Measurement {
+        name: "position_index",
+        about: "updates and searches of the position index with 100,000 drivers, as the program `peers` measures them",
+        command: &[
+            "run",
+            "--quiet",
+            "--release",
+            "--locked",
+            "--package",
+            "dispatch-benches",
+            "--features",
+            "peers",
+            "--bin",
+            "peers",
+            "--",
+            "--drivers",
+            "100000",
+            "--designs",
+            "default",
+            "--passes",
+            "1",
+            "--json",
+        ],
+        readings: &[
+            Reading { field: "updates_per_cpu_s", unit: "1/s" },
+            Reading { field: "nearest_per_cpu_s", unit: "1/s" },
+            Reading { field: "nearest_p99_us", unit: "us" },
+            Reading { field: "snapshot_copy_ms", unit: "ms" },
+            Reading { field: "bytes_per_driver", unit: "B" },
+        ],
+    },
 ];
 
 /// What `measure` is asked for.

@@ -1,15 +1,27 @@
 //! The drivers of an index by slot.
 
-use super::fix::Track;
-use super::shards::Spot;
+use super::ball::Ball;
+use super::chunks::Table;
+use super::place::{Place, Stamp};
+use super::record::Record;
+use super::search::{Found, LANES};
 use crate::model::DriverId;
-use parking_lot::{Mutex, RwLock};
-use std::collections::BTreeMap;
+use parking_lot::RwLock;
+use std::hash::{BuildHasher, RandomState};
+use std::mem;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Names a driver within one [`PositionIndex`](super::PositionIndex): small, dense, without hashing or comparing ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(u32);
+pub struct Slot(pub(super) u32);
+
+impl Slot {
+    /// Which slot it is: 0 for the first driver, and so on. For tables of one's own about the drivers of an index.
+    pub fn index(self) -> u32 {
+        self.0
+    }
+}
 
 /// An index that has as many drivers as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,84 +31,136 @@ pub struct IndexFull {
     pub max_drivers: u32,
 }
 
-/// One driver.
-pub(super) struct Driver {
-    pub(super) id: DriverId,
-    pub(super) state: Mutex<DriverState>,
-}
-
-/// What changes about a driver; held locked while its entry in the shards changes, so that both always agree.
-pub(super) struct DriverState {
-    pub(super) track: Track,
-    pub(super) available: bool,
-    /// Where searches find it: nowhere while it is unavailable or has no fix.
-    pub(super) spot: Option<Spot>,
-}
-
-/// Drivers are never removed, so that a slot is read without a lock.
+/// Drivers are never removed, so that all about one is read without a lock.
 pub(super) struct Drivers {
-    slots: RwLock<BTreeMap<DriverId, Slot>>,
-    chunks: Box<[OnceLock<Chunk>]>,
+    ids: Table<OnceLock<DriverId>>,
+    records: Table<Record>,
+    /// Packed motions; only where any was ever reported.
+    motions: Table<AtomicU64>,
+    slots: RwLock<Slots>,
+    count: AtomicU32,
     limit: u32,
 }
 
-type Chunk = Box<[OnceLock<Driver>]>;
+/// Slots by id: a hash table of nothing but slots, because the ids are known elsewhere.
+struct Slots {
+    hasher: RandomState,
+    /// Slots where the hashes of their ids lead to, or in the next free place; as many as a power of two.
+    table: Vec<u32>,
+}
 
-/// Drivers are allocated this many at a time.
-const CHUNK: usize = 1_024;
+const FREE: u32 = u32::MAX;
 
 impl Drivers {
     pub(super) fn new(limit: u32) -> Self {
-        let chunks = (limit as usize).div_ceil(CHUNK);
-        Self { slots: RwLock::default(), chunks: (0..chunks).map(|_| OnceLock::new()).collect(), limit }
+        Self {
+            ids: Table::new(limit),
+            records: Table::new(limit),
+            motions: Table::new(limit),
+            slots: RwLock::new(Slots { hasher: RandomState::new(), table: vec![FREE; 16] }),
+            count: AtomicU32::new(0),
+            limit,
+        }
     }
 
     /// The slot of a driver; the next free one if it is new.
     pub(super) fn slot(&self, id: &DriverId) -> Result<Slot, IndexFull> {
-        if let Some(&slot) = self.slots.read().get(id) {
+        if let Ok(slot) = self.find(&self.slots.read(), id) {
             return Ok(slot);
         }
         let mut slots = self.slots.write();
         // Another thread may have come first.
-        if let Some(&slot) = slots.get(id) {
+        if let Ok(slot) = self.find(&slots, id) {
             return Ok(slot);
         }
-        let slot = Slot(slots.len() as u32);
-        if slot.0 >= self.limit {
+        let slot = self.len();
+        if slot >= self.limit {
             return Err(IndexFull { max_drivers: self.limit });
         }
-        let (chunk, place) = slot.location();
-        let chunk = self.chunks[chunk].get_or_init(|| (0..CHUNK).map(|_| OnceLock::new()).collect());
-        let state = DriverState { track: Track::default(), available: true, spot: None };
-        chunk[place].get_or_init(|| Driver { id: id.clone(), state: Mutex::new(state) });
-        slots.insert(id.clone(), slot);
-        Ok(slot)
+        self.ids.get_or_make(slot, OnceLock::new).get_or_init(|| id.clone());
+        self.records.get_or_make(slot, || Record::new(Stamp::NEW.0, 0));
+        self.count.store(slot + 1, Ordering::Release);
+        self.insert(&mut slots, slot);
+        Ok(Slot(slot))
+    }
+
+    /// The slot of a driver, or the free place in the table where it would be.
+    fn find(&self, slots: &Slots, id: &DriverId) -> Result<Slot, usize> {
+        let mask = slots.table.len() - 1;
+        let mut place = slots.hasher.hash_one(id) as usize & mask;
+        loop {
+            match slots.table[place] {
+                FREE => return Err(place),
+                slot if self.id(slot) == id => return Ok(Slot(slot)),
+                _ => place = (place + 1) & mask,
+            }
+        }
+    }
+
+    fn insert(&self, slots: &mut Slots, slot: u32) {
+        // At most seven of eight places are taken, or looking for one would take long.
+        if (slot as usize + 1) * 8 > slots.table.len() * 7 {
+            slots.table = vec![FREE; slots.table.len() * 2];
+            (0..=slot).for_each(|slot| self.put(slots, slot));
+        } else {
+            self.put(slots, slot);
+        }
+    }
+
+    fn put(&self, slots: &mut Slots, slot: u32) {
+        let Err(place) = self.find(slots, self.id(slot)) else { unreachable!("a driver is put once") };
+        slots.table[place] = slot;
     }
 
     /// The driver in a slot of this index.
-    pub(super) fn get(&self, slot: Slot) -> &Driver {
-        let (chunk, place) = slot.location();
-        self.chunks
-            .get(chunk)
-            .and_then(OnceLock::get)
-            .and_then(|chunk| chunk[place].get())
-            .expect("a slot belongs to the index that gave it out")
+    pub(super) fn id(&self, slot: u32) -> &DriverId {
+        self.ids.get(slot).and_then(OnceLock::get).expect("a slot belongs to the index that gave it out")
     }
 
-    /// Shows every driver, by id. No driver is added meanwhile.
-    pub(super) fn for_each(&self, mut show: impl FnMut(&Driver)) {
-        for &slot in self.slots.read().values() {
-            show(self.get(slot));
+    #[inline]
+    pub(super) fn record(&self, slot: u32) -> &Record {
+        self.records.get(slot).expect("a slot belongs to the index that gave it out")
+    }
+
+    #[inline]
+    pub(super) fn place(&self, slot: u32) -> Place {
+        Place(self.record(slot).place())
+    }
+
+    /// The packed motion of a driver, for whoever has its record.
+    pub(super) fn motion(&self, slot: u32) -> &AtomicU64 {
+        self.motions.get_or_make(slot, || AtomicU64::new(0))
+    }
+
+    /// Looks up where the listed drivers are, and adds them.
+    pub(super) fn locate(&self, ball: &Ball, found: &mut Found) {
+        let (slots, mut places) = (mem::take(&mut found.slots), mem::take(&mut found.places));
+        // First all places: the next ones are on their way while one is waited for.
+        places.extend(slots.iter().map(|slot| self.place(*slot)));
+        places.resize(slots.len().next_multiple_of(LANES), Place::NOBODY);
+        for (batch, first) in places.as_chunks::<LANES>().0.iter().zip((0..).step_by(LANES)) {
+            let keys = match ball.plane() {
+                Some(plane) => plane.keys_of_searchable(*batch),
+                None => batch.map(|place| if place.is_searchable() { ball.key(place) } else { f32::INFINITY }),
+            };
+            found.add(keys, first);
+        }
+        (found.slots, found.places) = (slots, places);
+    }
+
+    /// Adds every searchable driver that may be in the ball.
+    pub(super) fn locate_all(&self, ball: &Ball, found: &mut Found) {
+        let places = self.records.first(self.len()).flatten().map(|record| Place(record.place()));
+        let near = (0..).zip(places).filter(|(_, place)| place.is_searchable() && ball.may_have(*place));
+        for ((slot, place), entry) in near.zip(0..) {
+            found.slots.push(slot);
+            found.places.push(place);
+            found.add_one(ball.key(place), entry);
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.slots.read().len()
-    }
-}
-
-impl Slot {
-    fn location(self) -> (usize, usize) {
-        (self.0 as usize / CHUNK, self.0 as usize % CHUNK)
+    /// How many drivers have a slot.
+    pub(super) fn len(&self) -> u32 {
+        self.count.load(Ordering::Acquire)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::config::FixRules;
 use crate::geo::Position;
-use crate::units::{Millis, Timestamp};
+use crate::units::{Meters, Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Where a driver was, and when.
@@ -20,7 +20,8 @@ pub struct Fix {
 pub enum Reported {
     /// It is where the driver is now.
     Moved,
-    /// Ignored: not newer than what the driver reported before.
+    /// Ignored: older than [`FixRules::live_for`], or not newer than what the driver reported before. Where it was, not
+    /// where it is.
     Stale,
     /// Refused: older than [`FixRules::max_age`].
     TooOld,
@@ -30,17 +31,58 @@ pub enum Reported {
     TooFast,
 }
 
+/// How a driver was moving, and how well it knew where it was: shown to people, never decided upon.
+///
+/// Kept in steps of 0.1 m, 0.01 m/s and 0.01 degree; an accuracy or speed that is too large for 16 bits (6.5 km, 655 m/s)
+/// is kept as the largest.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Motion {
+    /// The driver is within this of the position, as its receiver says.
+    pub accuracy: Option<Meters>,
+    /// Speed over ground, in metres a second.
+    pub speed_mps: Option<f64>,
+    /// Direction of travel in degrees from north to the east.
+    pub heading_deg: Option<f64>,
+}
+
+impl Motion {
+    /// Nothing is known.
+    pub(super) const NONE: u64 = (1 << 48) - 1;
+
+    /// Three fields of 16 bits. What is no number, or negative, is unknown.
+    pub(super) fn pack(self) -> u64 {
+        let field = |value: Option<f64>| match value {
+            Some(value) if value >= 0.0 => value.round().min(65_534.0) as u64,
+            _ => 0xffff,
+        };
+        let heading = self.heading_deg.map(|degrees| (degrees.rem_euclid(360.0) * 100.0).round() % 36_000.0);
+        field(self.accuracy.map(|accuracy| accuracy.get() * 10.0))
+            | field(self.speed_mps.map(|speed| speed * 100.0)) << 16
+            | field(heading) << 32
+    }
+
+    pub(super) fn unpack(packed: u64) -> Self {
+        let field = |at: u32| Some(packed >> at & 0xffff).filter(|field| *field != 0xffff).map(|field| field as f64);
+        Self {
+            accuracy: field(0)
+                .map(|accuracy| Meters::new(accuracy / 10.0).expect("16 bits are finite and not negative")),
+            speed_mps: field(16).map(|speed| speed / 100.0),
+            heading_deg: field(32).map(|heading| heading / 100.0),
+        }
+    }
+}
+
 /// What one driver reported so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Track {
     /// The newest fix that was believed.
     pub(super) last: Option<Fix>,
-    jump: Option<Jump>,
+    pub(super) jump: Option<Jump>,
 }
 
 /// Fixes in a row that were refused for speed and agree with each other.
 #[derive(Clone, Copy, Debug)]
-struct Jump {
+pub(super) struct Jump {
     newest: Fix,
     count: u32,
 }
@@ -53,6 +95,9 @@ impl Track {
         }
         if fix.at - now > rules.max_ahead {
             return Reported::FromFuture;
+        }
+        if now - fix.at > rules.live_for {
+            return Reported::Stale;
         }
         if let Some(last) = self.last {
             if fix.at <= last.at {
@@ -86,7 +131,7 @@ fn can_reach(from: Fix, to: Fix, rules: &FixRules) -> bool {
 
 impl FixRules {
     /// Two fixes closer in time count as this far apart: below it the error of a fix outweighs any speed.
-    const LEAST_ELAPSED: Millis = Millis::from_secs(1);
+    pub(super) const LEAST_ELAPSED: Millis = Millis::from_secs(1);
 }
 
 #[cfg(test)]
@@ -113,9 +158,14 @@ mod tests {
     #[test]
     fn age_is_bounded_on_both_sides() {
         let now = 1_000_000;
-        for (at, expected) in
-            [(now - 300_001, TooOld), (now - 300_000, Moved), (now + 60_000, Moved), (now + 60_001, FromFuture)]
-        {
+        for (at, expected) in [
+            (now - 300_001, TooOld),
+            (now - 300_000, Stale),
+            (now - 30_001, Stale),
+            (now - 30_000, Moved),
+            (now + 60_000, Moved),
+            (now + 60_001, FromFuture),
+        ] {
             let mut track = Track::default();
             let reported = track.report(fix(0.0, at), Timestamp::from_millis(now), &FixRules::default());
             assert_eq!((reported, track.last.is_some()), (expected, expected == Moved));
@@ -175,7 +225,31 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_motion_that_makes_no_sense_is_unknown() {
+        let motion = |accuracy: f64, speed: f64, heading: f64| Motion {
+            accuracy: Meters::new(accuracy).ok(),
+            speed_mps: Some(speed),
+            heading_deg: Some(heading),
+        };
+        let kept = |motion: Motion| Motion::unpack(motion.pack());
+        assert_eq!(Motion::default().pack(), Motion::NONE);
+        assert_eq!(kept(motion(1e9, 1e9, 359.999)), motion(6_553.4, 655.34, 0.0));
+        assert_eq!(kept(motion(0.0, -0.1, -90.0)), Motion { speed_mps: None, ..motion(0.0, 0.0, 270.0) });
+        assert_eq!(kept(motion(f64::NAN, f64::NAN, f64::INFINITY)), Motion::default());
+    }
+
     proptest! {
+        #[test]
+        fn a_motion_comes_back_in_its_steps(accuracy in 0..65_534u32, speed in 0..65_534u32, heading in 0..36_000u32) {
+            let motion = Motion {
+                accuracy: Some(Meters::new(f64::from(accuracy) / 10.0).unwrap()),
+                speed_mps: Some(f64::from(speed) / 100.0),
+                heading_deg: Some(f64::from(heading) / 100.0),
+            };
+            prop_assert_eq!(Motion::unpack(motion.pack()), motion);
+        }
+
         #[test]
         fn a_plausible_way_is_believed_in_full(
             steps in proptest::collection::vec((0.0..59.0f64, any::<bool>(), 1..30_000i64), 1..50),

@@ -1,26 +1,58 @@
 //! The live index of moving drivers, and what a window sees of it.
+//!
+//! ```text
+//!   report --> record: place and stamp, two words      most fixes end here: nothing else changes
+//!                |  left its cell, or came to have one
+//!                v
+//!              structure: Grid | Forest <-- nearest    lists each available driver near where it is
+//! ```
+//!
+//! A driver has a dense slot and, in it, a record of two atomic words: where it is, and when it was there together with the
+//! cell that lists it. A fix within that cell (46 m of slack around it included) changes only the record. Otherwise the
+//! structure lists it elsewhere, under the locks of the two cells.
 
+mod ball;
+mod cell;
+mod chunks;
 mod drivers;
 mod fix;
+mod forest;
+mod grid;
+mod place;
 mod points;
+mod polygon;
 mod positions;
+mod record;
 mod search;
-mod shards;
+mod sync;
 
 pub use drivers::{IndexFull, Slot};
-pub use fix::{Fix, Reported};
+pub use fix::{Fix, Motion, Reported};
 pub(crate) use points::PointSet;
+pub use polygon::{MAX_CORNERS, Polygon, PolygonError};
 pub use positions::Positions;
 
-use crate::config::{ConfigError, FixRules};
-use crate::geo::Position;
+use crate::config::{ConfigError, FixRules, IndexBackend};
+use crate::geo::{EARTH_RADIUS_M, Position, STEP_RAD};
 use crate::model::DriverId;
-use crate::units::{Meters, Timestamp};
-use drivers::{Driver, Drivers};
-use shards::Shards;
+use crate::units::{Meters, Millis, Timestamp};
+use ball::Ball;
+use drivers::Drivers;
+use fix::{Jump, Track};
+use forest::{Forest, Planted};
+use grid::{Grid, Listed};
+use h3o::{CellIndex, Resolution};
+use parking_lot::Mutex;
+use place::{CellId, Place, Stamp};
+use positions::Roster;
+use record::Held;
+use search::{Field, Query};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
-/// Where every driver is now: reported and searched from any number of threads at once.
+/// Where every driver is now: reported and searched from any number of threads at once, without waiting for each other.
 ///
 /// Positions are soft: after a restart drivers simply report again.
 ///
@@ -37,15 +69,48 @@ use std::fmt;
 /// ```
 pub struct PositionIndex {
     rules: FixRules,
+    /// The negative of [`FixRules::max_ahead`].
+    ahead: Millis,
+    /// How far a driver may come in a millisecond, in steps of latitude, times [`FRACTION`].
+    speed: u64,
     drivers: Drivers,
-    shards: Shards,
+    structure: Structure,
+    /// Refused fixes of drivers whose stamp says that there are any, by slot.
+    jumps: [Mutex<BTreeMap<u32, Jump>>; 16],
+    roster: Mutex<Weak<Roster>>,
+}
+
+/// Speeds are counted in this part of a step.
+const FRACTION: f64 = (1 << 20) as f64;
+
+/// Nine hours in milliseconds. Who was away for longer is judged by all the rules.
+const LONG_ELAPSED: u64 = 1 << 25;
+
+/// What lists the available drivers. Boxed: the sizes differ much.
+enum Structure {
+    Grid(Box<Grid>),
+    RTree(Box<Forest>),
 }
 
 impl PositionIndex {
-    /// An index without drivers. Takes 24 bytes for every 1,024 drivers allowed; the rest grows with use.
+    /// An index without drivers. Takes 64 bytes for every 4,096 drivers allowed, a quarter of a megabyte as soon as there is
+    /// one, and 60 to 90 bytes for each of many.
     pub fn new(rules: FixRules) -> Result<Self, ConfigError> {
         rules.validate()?;
-        Ok(Self { rules, drivers: Drivers::new(rules.max_drivers), shards: Shards::default() })
+        let structure = match rules.backend {
+            IndexBackend::Grid => Structure::Grid(Box::default()),
+            IndexBackend::RTree => Structure::RTree(Box::new(Forest::new(rules.max_drivers))),
+        };
+        Ok(Self {
+            rules,
+            ahead: -rules.max_ahead,
+            // A little less, for safety.
+            speed: (rules.max_speed_mps / 1_000.0 / (STEP_RAD * EARTH_RADIUS_M) * FRACTION * (1.0 - 1e-6)) as u64,
+            drivers: Drivers::new(rules.max_drivers),
+            structure,
+            jumps: Default::default(),
+            roster: Mutex::default(),
+        })
     }
 
     /// The slot of a driver, to report by; the same one each time. A new driver begins available and without a fix.
@@ -53,81 +118,336 @@ impl PositionIndex {
         self.drivers.slot(driver)
     }
 
+    /// The driver in a slot.
+    ///
+    /// # Panics
+    /// If `slot` is of another index.
+    pub fn driver(&self, slot: Slot) -> &DriverId {
+        self.drivers.id(slot.0)
+    }
+
     /// Takes in a fix at time `now` and says what became of it. Only [`Reported::Moved`] changes where the driver is.
     ///
     /// A driver cannot have come faster than [`FixRules::max_speed_mps`]; fixes less than a second apart count as a
     /// second apart. What was refused for that is believed after all when [`FixRules::believe_after`] fixes in a row
-    /// contradict the last believed one and each can be reached from the one before.
+    /// contradict the last believed one and each can be reached from the one before. Times of the fix that are more than
+    /// two millennia from the epoch are refused.
     ///
-    /// Takes about two microseconds, and waits for searches that reach the driver's cell.
+    /// Takes about 30 ns, and ten times that where the driver comes to another cell. Never waits for a search.
     ///
     /// # Panics
     /// If `slot` is of another index.
+    #[inline]
     pub fn report(&self, slot: Slot, fix: Fix, now: Timestamp) -> Reported {
-        let Driver { id, state } = self.drivers.get(slot);
-        let mut state = state.lock();
-        let reported = state.track.report(fix, now, &self.rules);
-        let stands_there = state.spot.as_ref().is_some_and(|spot| spot.position == fix.position);
-        if reported == Reported::Moved && state.available && !stands_there {
-            state.spot = Some(self.shards.put(id, state.spot.take(), fix.position));
+        let record = self.drivers.record(slot.0);
+        let (stamp, place) = record.glimpse();
+        let (stamp, place) = (Stamp(stamp), Place(place));
+        if !stamp.has(Stamp::JUMPED | Stamp::AWAITED | Stamp::MOTION)
+            && let Some((moved, to)) = self.step(stamp, place, fix, now)
+            && record.replace(stamp.0, moved.0, to.0)
+        {
+            return Reported::Moved;
         }
-        reported
+        self.report_slowly(slot.0, fix, Motion::NONE, now)
+    }
+
+    /// The same as [`PositionIndex::report`], with how the driver was moving. Takes 8 bytes for each of 4,096 drivers as
+    /// soon as one of them has any, and about 60 ns.
+    ///
+    /// # Panics
+    /// If `slot` is of another index.
+    pub fn report_with(&self, slot: Slot, fix: Fix, motion: Motion, now: Timestamp) -> Reported {
+        match motion.pack() {
+            Motion::NONE => self.report(slot, fix, now),
+            motion => self.report_slowly(slot.0, fix, motion, now),
+        }
+    }
+
+    /// What becomes of a record by a fix that is surely believed and leaves the driver in its cell.
+    #[inline]
+    fn step(&self, stamp: Stamp, place: Place, fix: Fix, now: Timestamp) -> Option<(Stamp, Place)> {
+        // A time that fits is not large enough for these to overflow into what is right.
+        let age = now.as_millis().wrapping_sub(fix.at.as_millis());
+        let elapsed = fix.at.as_millis().wrapping_sub(stamp.at());
+        let ages = self.rules.live_for.get() - self.ahead.get();
+        let is_timely = age.wrapping_sub(self.ahead.get()) as u64 <= ages as u64
+            && (elapsed.wrapping_sub(1) as u64) < LONG_ELAPSED
+            && Stamp::fits(fix.at);
+        // Whether it is searchable the stamp says, too; the place may be another one's that has come between.
+        let to = Place::new(fix.position, stamp.is_listed());
+        // No meridian is further from another than on the equator.
+        let (north, east) = ((to.lat() - place.lat()).unsigned_abs(), (to.lng() - place.lng()).unsigned_abs());
+        let elapsed = elapsed.clamp(FixRules::LEAST_ELAPSED.get(), LONG_ELAPSED.cast_signed()) as u64;
+        let way = elapsed * self.speed / FRACTION as u64;
+        let is_believed = is_timely && north * north + east * east <= way * way;
+        let moved = stamp.moved(place, to);
+        (is_believed & moved.is_some()).then_some((moved?.timed(fix.at), to))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn report_slowly(&self, slot: u32, fix: Fix, motion: u64, now: Timestamp) -> Reported {
+        if !Stamp::fits(fix.at) {
+            return if fix.at < now { Reported::TooOld } else { Reported::FromFuture };
+        }
+        loop {
+            let mut held = self.drivers.record(slot).lock();
+            let (stamp, place) = (Stamp(held.stamp), Place(held.place));
+            let (reported, jump) = self.judge(slot, stamp, place, fix, now);
+            if reported != Reported::Moved {
+                held.stamp = self.remember(slot, stamp, jump).0;
+                return reported;
+            }
+            let to = Place::new(fix.position, stamp.is_listed());
+            if !stamp.has(Stamp::AWAITED)
+                && let Some(moved) = stamp.moved(place, to)
+            {
+                self.believe(slot, &mut held, moved, to, fix.at, motion);
+                return reported;
+            }
+            // To list it elsewhere, the locks of the cells come first. The judgement holds as long as the stamp does.
+            drop(held);
+            let to = Place::new(fix.position, true);
+            let cell = self.cell_for(to);
+            let listed = self.relocate(slot, stamp, place, Some(cell), |held| {
+                let moved = stamp.with(Stamp::AWAITED, false).listed(Some(cell), to);
+                self.believe(slot, held, moved, to, fix.at, motion);
+            });
+            if listed {
+                return reported;
+            }
+        }
+    }
+
+    /// What becomes of a fix by all the rules, and of the refused ones before it.
+    fn judge(&self, slot: u32, stamp: Stamp, place: Place, fix: Fix, now: Timestamp) -> (Reported, Option<Jump>) {
+        let last = stamp.last().map(|at| Fix { position: place.position(), at });
+        let jump = stamp.has(Stamp::JUMPED).then(|| self.jumps_of(slot).lock()[&slot]);
+        let mut track = Track { last, jump };
+        (track.report(fix, now, &self.rules), track.jump)
+    }
+
+    /// Keeps the refused fixes of a driver, whose record is held, or forgets them.
+    fn remember(&self, slot: u32, stamp: Stamp, jump: Option<Jump>) -> Stamp {
+        if let Some(jump) = jump {
+            self.jumps_of(slot).lock().insert(slot, jump);
+        } else if stamp.has(Stamp::JUMPED) {
+            self.jumps_of(slot).lock().remove(&slot);
+        }
+        stamp.with(Stamp::JUMPED, jump.is_some())
+    }
+
+    fn jumps_of(&self, slot: u32) -> &Mutex<BTreeMap<u32, Jump>> {
+        &self.jumps[slot as usize % self.jumps.len()]
+    }
+
+    /// Writes a believed fix to a record that is held.
+    fn believe(&self, slot: u32, held: &mut Held<'_>, moved: Stamp, to: Place, at: Timestamp, motion: u64) {
+        let (moved, keep) = self.remember(slot, moved, None).timed(at).with_motion(moved, motion);
+        if keep {
+            self.drivers.motion(slot).store(motion, Ordering::Release);
+        }
+        (held.stamp, held.place) = (moved.0, to.0);
     }
 
     /// Says whether searches find the driver. No search that starts after this took an unavailable driver out returns
-    /// it; one that is running may.
+    /// it; one that is running may. An available driver is found where it was last, however long ago: see
+    /// [`PositionIndex::retire`].
     ///
     /// # Panics
     /// If `slot` is of another index.
-    pub fn set_available(&self, slot: Slot, available: bool) {
-        let Driver { id, state } = self.drivers.get(slot);
-        let mut state = state.lock();
-        state.available = available;
-        if !available {
-            if let Some(spot) = state.spot.take() {
-                spot.leave(id);
+    pub fn set_available(&self, Slot(slot): Slot, available: bool) {
+        loop {
+            let (stamp, place) = self.read(slot);
+            if available == (stamp.is_listed() || stamp.has(Stamp::AWAITED)) {
+                return;
             }
-        } else if state.spot.is_none()
-            && let Some(Fix { position, .. }) = state.track.last
-        {
-            state.spot = Some(self.shards.put(id, None, position));
+            let to = Place::new(place.position(), available);
+            let cell = (available && stamp.last().is_some()).then(|| self.cell_for(to));
+            let written = self.relocate(slot, stamp, place, cell, |held| {
+                held.stamp = stamp.with(Stamp::AWAITED, available && cell.is_none()).listed(cell, to).0;
+                held.place = if cell.is_some() { to.0 } else { place.hidden().0 };
+            });
+            if written {
+                return;
+            }
+        }
+    }
+
+    /// Takes out of all searches who has not reported for longer than `silent_for`, until its next fix; says how many that
+    /// were. Takes 1 ns a driver, and 100 ns for each taken out.
+    pub fn retire(&self, now: Timestamp, silent_for: Millis) -> usize {
+        (0..self.drivers.len()).filter(|slot| self.retire_one(*slot, now, silent_for)).count()
+    }
+
+    fn retire_one(&self, slot: u32, now: Timestamp, silent_for: Millis) -> bool {
+        loop {
+            let (stamp, place) = self.read(slot);
+            if !stamp.is_listed() || stamp.last().is_none_or(|at| now - at <= silent_for) {
+                return false;
+            }
+            let written = self.relocate(slot, stamp, place, None, |held| {
+                held.stamp = stamp.listed(None, place).with(Stamp::AWAITED, true).0;
+                held.place = place.hidden().0;
+            });
+            if written {
+                return true;
+            }
+        }
+    }
+
+    fn read(&self, slot: u32) -> (Stamp, Place) {
+        let (stamp, place) = self.drivers.record(slot).read();
+        (Stamp(stamp), Place(place))
+    }
+
+    fn cell_for(&self, place: Place) -> CellId {
+        match &self.structure {
+            Structure::Grid(grid) => grid.cell_for(place),
+            Structure::RTree(_) => Forest::cell_for(place),
+        }
+    }
+
+    /// Lists a driver in another cell, in one or in none, and has `write` change its record, if that still is as it was
+    /// read. Otherwise it is `false`, and to be tried anew.
+    fn relocate(
+        &self,
+        slot: u32,
+        stamp: Stamp,
+        place: Place,
+        to: Option<CellId>,
+        write: impl FnOnce(&mut Held<'_>),
+    ) -> bool {
+        let commit = |meanwhile: &mut dyn FnMut()| {
+            let mut held = self.drivers.record(slot).lock();
+            let unchanged = held.stamp == stamp.0;
+            if unchanged {
+                write(&mut held);
+                meanwhile();
+            }
+            unchanged
+        };
+        let from = stamp.cell(place);
+        match &self.structure {
+            Structure::Grid(grid) => grid.relocate(&self.drivers, slot, from, to, || commit(&mut || ())),
+            Structure::RTree(forest) => forest.relocate(slot, from, to, commit),
+        }
+    }
+
+    /// The last believed fix of a driver, and how it was moving then.
+    ///
+    /// # Panics
+    /// If `slot` is of another index.
+    pub fn last(&self, Slot(slot): Slot) -> Option<(Fix, Motion)> {
+        loop {
+            let (stamp, place) = self.read(slot);
+            let motion =
+                if stamp.has(Stamp::MOTION) { self.drivers.motion(slot).load(Ordering::Acquire) } else { Motion::NONE };
+            if self.read(slot).0 == stamp {
+                return Some((Fix { position: place.position(), at: stamp.last()? }, Motion::unpack(motion)));
+            }
         }
     }
 
     /// The at most `limit` nearest available and `eligible` drivers within `radius` of `at` (bound included), nearest
-    /// first, ties by driver id. Drivers without a fix are in no search; the age of a fix does not matter here.
+    /// first, ties by driver id. With a radius of [`ANYWHERE`](crate::ANYWHERE) they may be anywhere on earth. Drivers
+    /// without a fix are in no search; the age of a fix does not matter here.
     ///
-    /// Distances are those of [`Position::distance`]. The answer is of one instant: a driver that moves meanwhile is in
-    /// it once. Costs microseconds for 20 drivers within 5 km, and grows with the 250 km² cells in reach, all locked
-    /// for reading until the search ends.
+    /// Distances are those of [`Position::distance`]. The answer is of one instant: a driver that moves meanwhile is in it
+    /// once. Takes two or three microseconds for 20 drivers of a city, whatever the radius, and grows with `limit`. Waits for
+    /// nobody; where cells change faster than they are read, every driver is looked at once instead.
     ///
-    /// `eligible` is asked only about drivers near enough to count, in no promised order. Reports wait for it, so it
-    /// should be quick, and it must not call this index: both could wait forever.
+    /// `eligible` is asked about the nearest first, so that 20 answers of yes are about 20 questions. It may be asked about
+    /// a driver more than once. No lock is held meanwhile.
     pub fn nearest(
         &self,
         at: Position,
         radius: Meters,
         limit: usize,
         eligible: impl FnMut(&DriverId) -> bool,
-    ) -> Vec<(DriverId, Meters)> {
-        self.shards.nearest(at, radius, limit, eligible)
+    ) -> Vec<(&DriverId, Meters)> {
+        let query = Query { at, radius, limit };
+        match &self.structure {
+            Structure::Grid(grid) => self.nearest_in(&Listed { grid, drivers: &self.drivers }, &query, eligible),
+            Structure::RTree(forest) => self.nearest_in(&Planted { forest, drivers: &self.drivers }, &query, eligible),
+        }
     }
 
-    /// Copies the last fix of every driver that has one into `into`, reusing its memory: about a millisecond for
-    /// 20,000 drivers. Each driver is copied whole; drivers that move meanwhile may be seen before or after.
-    pub fn snapshot(&self, into: &mut Positions) {
-        into.clear();
-        self.drivers.for_each(|Driver { id, state }| {
-            let state = state.lock();
-            if let Some(fix) = state.track.last {
-                into.push(id.clone(), fix, state.available);
-            }
+    fn nearest_in(
+        &self,
+        field: &impl Field,
+        query: &Query,
+        mut eligible: impl FnMut(&DriverId) -> bool,
+    ) -> Vec<(&DriverId, Meters)> {
+        let id = |slot| self.drivers.id(slot);
+        let found = search::with_memory(|found| {
+            search::nearest(field, query, found, |slot| eligible(id(slot)), |a, b| id(a).cmp(id(b)))
         });
+        found.into_iter().map(|(slot, distance)| (id(slot), distance)).collect()
+    }
+
+    /// All available and `eligible` drivers within `radius` of `at`, as [`PositionIndex::nearest`] without a limit.
+    pub fn within(
+        &self,
+        at: Position,
+        radius: Meters,
+        eligible: impl FnMut(&DriverId) -> bool,
+    ) -> Vec<(&DriverId, Meters)> {
+        self.nearest(at, radius, usize::MAX, eligible)
+    }
+
+    /// All available and `eligible` drivers within a polygon, by driver id, with where they are. Of one instant, as
+    /// [`PositionIndex::nearest`]. Takes time for each driver in the circle around the polygon.
+    pub fn within_polygon(
+        &self,
+        polygon: &Polygon,
+        mut eligible: impl FnMut(&DriverId) -> bool,
+    ) -> Vec<(&DriverId, Position)> {
+        let (ball, drivers) = (Ball::surrounding(polygon), &self.drivers);
+        let found = search::with_memory(|found| match &self.structure {
+            Structure::Grid(grid) => search::within(&Listed { grid, drivers }, &ball, found),
+            Structure::RTree(forest) => search::within(&Planted { forest, drivers }, &ball, found),
+        });
+        let inside = found.into_iter().filter(|(_, position)| polygon.contains(*position));
+        let mut inside: Vec<_> = inside.map(|(slot, position)| (drivers.id(slot), position)).collect();
+        inside.sort_unstable_by(|a, b| a.0.cmp(b.0));
+        inside.retain(|(driver, _)| eligible(driver));
+        inside
+    }
+
+    /// How many available drivers with a fix there are in each H3 cell that has any. Takes 0.4 µs a driver; drivers that
+    /// move meanwhile count once.
+    pub fn count_by_cell(&self, resolution: Resolution) -> BTreeMap<CellIndex, u32> {
+        let places = (0..self.drivers.len()).map(|slot| self.drivers.place(slot)).filter(|place| place.is_searchable());
+        positions::count_by_cell(places.map(Place::position), resolution)
+    }
+
+    /// Copies the last fix of every driver that has one into `into`, reusing its memory: about half a millisecond for 100,000
+    /// drivers, and once more as long for each 10,000 that are new. Each driver is copied whole; drivers that move
+    /// meanwhile may be seen before or after.
+    pub fn snapshot(&self, into: &mut Positions) {
+        into.take(self.roster(), |slot| {
+            let (stamp, place) = self.read(slot);
+            (place, stamp.last())
+        });
+    }
+
+    /// All drivers so far by id.
+    fn roster(&self) -> Arc<Roster> {
+        let mut kept = self.roster.lock();
+        let count = self.drivers.len();
+        let older = kept.upgrade().unwrap_or_default();
+        if older.len() == count {
+            return older;
+        }
+        let roster = Arc::new(Roster::of(&self.drivers, count, &older));
+        *kept = Arc::downgrade(&roster);
+        roster
     }
 
     /// How many drivers have a slot, with a fix or without.
     pub fn len(&self) -> usize {
-        self.drivers.len()
+        self.drivers.len() as usize
     }
 
     /// Whether no driver has a slot.

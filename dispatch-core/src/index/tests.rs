@@ -1,6 +1,7 @@
 //! The index, its snapshot and the point set against brute force, and many threads at once.
 
 use super::*;
+use crate::geo::{MAX_LAT_E7, MAX_LNG_E7};
 use crate::units::Millis;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -67,7 +68,7 @@ fn query() -> impl Strategy<Value = Query> {
 }
 
 /// The answer by looking at everything.
-fn brute<K: Ord>(query: &Query, points: impl Iterator<Item = (K, Position)>) -> Vec<(K, Meters)> {
+fn brute<K: Ord + Copy>(query: &Query, points: impl Iterator<Item = (K, Position)>) -> Vec<(K, Meters)> {
     let mut found: Vec<_> = points
         .map(|(key, position)| (key, query.at.distance(position)))
         .filter(|(_, distance)| *distance <= query.radius)
@@ -84,23 +85,111 @@ fn number(driver: &DriverId) -> usize {
 
 #[derive(Clone, Debug)]
 enum Change {
+    /// Anywhere.
     Move(Position),
+    /// A few metres on, in steps to the north and east.
+    Step(i32, i32),
     Available(bool),
+    /// Who has been silent for longer than so many changes is retired.
+    Retire(i64),
 }
 
 fn change() -> impl Strategy<Value = (usize, Change)> {
-    let change = prop_oneof![4 => place().prop_map(Change::Move), 1 => any::<bool>().prop_map(Change::Available)];
-    (0..120usize, change)
+    let change = prop_oneof![
+        4 => place().prop_map(Change::Move),
+        4 => (-6_000..6_000i32, -6_000..6_000i32).prop_map(|(north, east)| Change::Step(north, east)),
+        2 => any::<bool>().prop_map(Change::Available),
+        1 => (0..1_000i64).prop_map(Change::Retire),
+    ];
+    (0..400usize, change)
 }
 
 /// Long enough apart that every way on earth is slow enough.
 const PAUSE: Millis = Millis::from_mins(10 * 24 * 60);
 
+const BACKENDS: [IndexBackend; 2] = [IndexBackend::Grid, IndexBackend::RTree];
+
+fn index(backend: IndexBackend) -> PositionIndex {
+    PositionIndex::new(FixRules { backend, ..FixRules::default() }).unwrap()
+}
+
+/// A quadrangle around a place, from small to wide; its sides may cross.
+fn area() -> impl Strategy<Value = Polygon> {
+    let corner = || (-1.0..1.0f64, -1.0..1.0f64);
+    let corners = [corner(), corner(), corner(), corner()];
+    (place(), corners, prop_oneof![Just(0.01), Just(0.3), Just(5.0)]).prop_filter_map("has no inside", |of| {
+        let (centre, corners, size) = of;
+        let corner = |(north, east): (f64, f64)| {
+            let lng = (centre.lng() + east * size + 540.0).rem_euclid(360.0) - 180.0;
+            at((centre.lat() + north * size).clamp(-90.0, 90.0), lng)
+        };
+        Polygon::new(corners.map(corner)).ok()
+    })
+}
+
+/// What an index ought to know.
+#[derive(Default)]
+struct Model {
+    now: Timestamp,
+    drivers: BTreeMap<DriverId, Known>,
+}
+
+struct Known {
+    last: Option<Fix>,
+    available: bool,
+    retired: bool,
+}
+
+impl Model {
+    /// Changes both, the index by its public calls.
+    fn change(&mut self, index: &PositionIndex, n: usize, change: &Change) {
+        self.now += PAUSE;
+        let (slot, now) = (index.slot(&id(n)).unwrap(), self.now);
+        let known = self.drivers.entry(id(n)).or_insert(Known { last: None, available: true, retired: false });
+        let here = known.last.map_or(at(0.0, 0.0), |last| last.position);
+        let report = |known: &mut Known, position: Position| {
+            let fix = Fix { position, at: now };
+            assert_eq!(index.report(slot, fix, now), Reported::Moved);
+            assert_eq!(index.last(slot), Some((fix, Motion::default())));
+            (known.last, known.retired) = (Some(fix), false);
+        };
+        match *change {
+            Change::Move(position) => report(known, position),
+            Change::Step(north, east) => {
+                let (lat, lng) = (here.steps().0 + north, here.steps().1.saturating_add(east));
+                let (lat, lng) = (lat.clamp(-MAX_LAT_E7, MAX_LAT_E7), lng.clamp(-MAX_LNG_E7, MAX_LNG_E7));
+                report(known, Position::from_steps(lat, lng));
+            }
+            Change::Available(available) => {
+                known.available = available;
+                // Who comes back is found where it was last; who was there all along waits for its next fix.
+                known.retired &= available;
+                index.set_available(slot, available);
+            }
+            Change::Retire(changes) => {
+                let silent_for = PAUSE * changes;
+                let is_silent = |known: &&mut Known| {
+                    known.available && !known.retired && known.last.is_some_and(|last| now - last.at > silent_for)
+                };
+                let retired = self.drivers.values_mut().filter(is_silent).map(|known| known.retired = true).count();
+                assert_eq!(index.retire(now, silent_for), retired);
+            }
+        }
+    }
+
+    /// Who is to be found, by id.
+    fn searchable(&self) -> impl Iterator<Item = (&DriverId, Position)> {
+        let searchable = self.drivers.iter().filter(|(_, known)| known.available && !known.retired);
+        searchable.filter_map(|(id, known)| Some((id, known.last?.position)))
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    // `PROPTEST_CASES` is for more of them.
+    #![proptest_config(ProptestConfig::default())]
 
     #[test]
-    fn a_point_set_answers_like_brute_force(points in vec(place(), 0..400), queries in vec(query(), 1..12)) {
+    fn a_point_set_answers_like_brute_force(points in vec(place(), 0..1_200), queries in vec(query(), 1..12)) {
         let set = PointSet::new(points.iter().copied());
         for query in queries {
             let eligible = (0..).zip(points.iter().copied()).filter(|(row, _)| query.accepts(*row as usize));
@@ -112,44 +201,47 @@ proptest! {
 
     #[test]
     fn the_index_and_its_snapshot_answer_like_brute_force(
+        fleet in vec(place(), 0..400),
         changes in vec(change(), 0..400),
         queries in vec(query(), 1..12),
+        areas in vec(area(), 0..4),
     ) {
-        let index = PositionIndex::new(FixRules::default()).unwrap();
-        let mut model: BTreeMap<DriverId, (Option<Fix>, bool)> = BTreeMap::new();
-        let mut now = Timestamp::from_millis(0);
-        let mut snapshot = Positions::from_fixes([(id("old"), Fix { position: at(0.0, 0.0), at: now })]);
-        for (n, change) in changes {
-            now += PAUSE;
-            let slot = index.slot(&id(n)).unwrap();
-            let (last, available) = model.entry(id(n)).or_insert((None, true));
-            match change {
-                Change::Move(position) => {
-                    *last = Some(Fix { position, at: now });
-                    prop_assert_eq!(index.report(slot, Fix { position, at: now }, now), Reported::Moved);
-                }
-                Change::Available(is) => {
-                    *available = is;
-                    index.set_available(slot, is);
-                }
+        for backend in BACKENDS {
+            let index = index(backend);
+            let mut model = Model::default();
+            for (n, place) in fleet.iter().enumerate() {
+                model.change(&index, n, &Change::Move(*place));
             }
-        }
-        prop_assert_eq!(index.len(), model.len());
-        // What a reused snapshot was searched for before must not show.
-        prop_assert_eq!(snapshot.nearest(at(0.0, 0.0), Meters::ZERO, 1, |_| true).len(), 1);
-        index.snapshot(&mut snapshot);
-        let fixes: Vec<_> = model.iter().filter_map(|(id, (fix, _))| Some((id, (*fix)?))).collect();
-        prop_assert!(snapshot.iter().eq(fixes.iter().copied()));
-        prop_assert_eq!(snapshot.len(), fixes.len());
-        for query in queries {
-            let searched = model.iter().filter_map(|(id, (fix, available))| {
-                (*available && query.accepts(number(id))).then_some((id.clone(), (*fix)?.position))
-            });
-            let expected = brute(&query, searched);
-            let Query { at, radius, limit, .. } = query;
-            let eligible = |id: &DriverId| query.accepts(number(id));
-            prop_assert_eq!(&index.nearest(at, radius, limit, eligible), &expected, "{:?}", query);
-            prop_assert_eq!(&snapshot.nearest(at, radius, limit, eligible), &expected, "{:?}", query);
+            for (n, change) in &changes {
+                model.change(&index, *n, change);
+            }
+            prop_assert_eq!(index.len(), model.drivers.len());
+            // What a reused snapshot was searched for before must not show.
+            let old = Fix { position: at(0.0, 0.0), at: model.now };
+            let mut snapshot = Positions::from_fixes([(id("old"), old)]);
+            prop_assert_eq!(snapshot.nearest(at(0.0, 0.0), Meters::ZERO, 1, |_| true).len(), 1);
+            index.snapshot(&mut snapshot);
+            let fixes: Vec<_> = model.drivers.iter().filter_map(|(id, known)| Some((id, known.last?))).collect();
+            prop_assert!(snapshot.iter().eq(fixes.iter().copied()));
+            prop_assert_eq!(snapshot.len(), fixes.len());
+            for query in &queries {
+                let expected = brute(query, model.searchable().filter(|(id, _)| query.accepts(number(id))));
+                let Query { at, radius, limit, .. } = *query;
+                let eligible = |id: &DriverId| query.accepts(number(id));
+                prop_assert_eq!(&index.nearest(at, radius, limit, eligible), &expected, "{:?} {:?}", backend, query);
+                prop_assert_eq!(&snapshot.nearest(at, radius, limit, eligible), &expected, "{:?}", query);
+            }
+            for area in &areas {
+                let expected: Vec<_> = model.searchable().filter(|(_, position)| area.contains(*position)).collect();
+                prop_assert_eq!(&index.within_polygon(area, |_| true), &expected, "{:?} {:?}", backend, area);
+                prop_assert_eq!(&snapshot.within_polygon(area, |_| true), &expected, "{:?}", area);
+            }
+            let mut counts = BTreeMap::new();
+            for (_, position) in model.searchable() {
+                *counts.entry(position.cell(Resolution::Seven)).or_insert(0) += 1;
+            }
+            prop_assert_eq!(&index.count_by_cell(Resolution::Seven), &counts);
+            prop_assert_eq!(&snapshot.count_by_cell(Resolution::Seven), &counts);
         }
     }
 
@@ -215,8 +307,9 @@ fn corners(n: usize) -> [Position; 2] {
     [at(52.3 + off, 13.0), at(52.7, 13.8 - off)]
 }
 
-const FLEET: usize = 60;
-const STEPS: i64 = 1_500;
+/// Enough that they are not looked at one by one.
+const FLEET: usize = 200;
+const STEPS: i64 = 400;
 
 /// Moves every `stride`-th driver from corner to corner.
 fn commute(index: &PositionIndex, first: usize, stride: usize) {
@@ -237,14 +330,27 @@ fn watch(index: &PositionIndex) {
     for _ in 0..STEPS {
         let found = index.nearest(centre, Meters::from_km(100), usize::MAX, |driver| fleet.contains(driver));
         assert_eq!(found.len(), FLEET);
-        assert_eq!(found.iter().map(|(driver, _)| driver.clone()).collect::<BTreeSet<_>>(), fleet);
+        assert_eq!(found.iter().map(|(driver, _)| (*driver).clone()).collect::<BTreeSet<_>>(), fleet);
         for (driver, distance) in found {
-            assert!(corners(number(&driver)).iter().any(|corner| corner.distance(centre) == distance));
+            assert!(corners(number(driver)).iter().any(|corner| corner.distance(centre) == distance));
         }
         index.snapshot(&mut snapshot);
         for driver in &fleet {
             let fix = snapshot.get(driver).unwrap();
             assert!(corners(number(driver)).contains(&fix.position));
+        }
+    }
+}
+
+/// Looks at one corner: whoever is there is there once.
+fn peek(index: &PositionIndex) {
+    let corner = corners(FLEET / 2)[0];
+    for _ in 0..STEPS * 4 {
+        let found = index.nearest(corner, Meters::from_km(3), 50, |driver| driver.as_str() != "d-roamer");
+        let once: BTreeSet<_> = found.iter().map(|(driver, _)| *driver).collect();
+        assert_eq!(once.len(), found.len());
+        for (driver, distance) in found {
+            assert!(corners(number(driver)).iter().any(|place| place.distance(corner) == distance));
         }
     }
 }
@@ -265,7 +371,7 @@ fn take_breaks(index: &PositionIndex) {
 /// Goes through more cells than there may be empty shards.
 fn roam(index: &PositionIndex) {
     let slot = index.slot(&id("roamer")).unwrap();
-    for step in 0..STEPS {
+    for step in 0..4 * STEPS {
         let now = Timestamp::from_millis(0) + PAUSE * step;
         let position = at(-0.5 * (step % 100) as f64, (step / 100) as f64);
         assert_eq!(index.report(slot, Fix { position, at: now }, now), Reported::Moved);
@@ -275,18 +381,65 @@ fn roam(index: &PositionIndex) {
 
 #[test]
 fn a_search_sees_everybody_once_while_all_move() {
-    let index = PositionIndex::new(FixRules::default()).unwrap();
-    let start = Timestamp::from_millis(-1);
-    for n in 0..=FLEET {
-        let fix = Fix { position: corners(n)[0], at: start };
-        assert_eq!(index.report(index.slot(&id(n)).unwrap(), fix, start), Reported::Moved);
+    for backend in BACKENDS {
+        let index = index(backend);
+        let start = Timestamp::from_millis(-1);
+        for n in 0..=FLEET {
+            let fix = Fix { position: corners(n)[0], at: start };
+            assert_eq!(index.report(index.slot(&id(n)).unwrap(), fix, start), Reported::Moved);
+        }
+        thread::scope(|scope| {
+            scope.spawn(|| commute(&index, 0, 2));
+            scope.spawn(|| commute(&index, 1, 2));
+            scope.spawn(|| watch(&index));
+            scope.spawn(|| peek(&index));
+            scope.spawn(|| take_breaks(&index));
+            scope.spawn(|| roam(&index));
+        });
     }
-    thread::scope(|scope| {
-        scope.spawn(|| commute(&index, 0, 2));
-        scope.spawn(|| commute(&index, 1, 2));
-        scope.spawn(|| watch(&index));
-        scope.spawn(|| watch(&index));
-        scope.spawn(|| take_breaks(&index));
-        scope.spawn(|| roam(&index));
-    });
+}
+
+/// Reports one driver's ways from two threads, some of them too late, while it goes off and on duty.
+#[test]
+fn a_driver_that_many_report_is_where_its_last_fix_says() {
+    for backend in BACKENDS {
+        let index = index(backend);
+        let slot = index.slot(&id(1)).unwrap();
+        let way = |step: i64| at(52.5 + 1e-4 * (step % 100) as f64, 13.4);
+        let report = |first: i64| {
+            for step in (first..40_000).step_by(2) {
+                let now = Timestamp::from_millis(0) + PAUSE * step;
+                let reported = index.report(slot, Fix { position: way(step), at: now }, now);
+                assert!(matches!(reported, Reported::Moved | Reported::Stale));
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| report(0));
+            scope.spawn(|| report(1));
+            scope.spawn(|| (0..20_000).for_each(|turn| index.set_available(slot, turn % 2 == 1)));
+            scope.spawn(|| {
+                for _ in 0..20_000 {
+                    let Some((fix, _)) = index.last(slot) else { continue };
+                    assert_eq!(fix.position, way((fix.at.as_millis()) / PAUSE.get()));
+                }
+            });
+        });
+        let last = Timestamp::from_millis(0) + PAUSE * 39_999;
+        assert_eq!(index.last(slot).unwrap().0, Fix { position: way(39_999), at: last });
+        assert_eq!(index.nearest(way(39_999), Meters::ZERO, 2, |_| true).len(), 1);
+    }
+}
+
+#[test]
+fn what_is_known_of_a_motion_comes_back() {
+    let index = index(IndexBackend::Grid);
+    let slot = index.slot(&id(1)).unwrap();
+    assert_eq!(index.last(slot), None);
+    let motion = Motion { accuracy: Some(meters(4.5)), speed_mps: Some(13.25), heading_deg: Some(271.5) };
+    for (second, motion) in [(1, motion), (2, Motion::default()), (3, Motion { accuracy: None, ..motion })] {
+        let now = Timestamp::from_millis(1_000 * second);
+        let fix = Fix { position: at(1.0, 1.0), at: now };
+        assert_eq!(index.report_with(slot, fix, motion, now), Reported::Moved);
+        assert_eq!(index.last(slot), Some((fix, motion)));
+    }
 }

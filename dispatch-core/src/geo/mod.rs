@@ -1,5 +1,7 @@
 //! Positions on the sphere, distance, H3 cells.
 
+pub(crate) mod arc;
+
 use crate::units::Meters;
 use h3o::{CellIndex, LatLng, Resolution};
 use serde::{Deserialize, Serialize};
@@ -8,8 +10,20 @@ use std::fmt;
 /// Mean radius of the earth in metres (IUGG `R1`).
 pub const EARTH_RADIUS_M: f64 = 6_371_008.771_4;
 
+/// No two places are further apart: half the circumference of the earth, rounded up.
+pub const ANYWHERE: Meters = Meters::from_km(20_016);
+
 /// Fixed-point steps per degree: 1e-7 degree is 1.1 cm on the equator.
 const STEPS_PER_DEGREE: f64 = 1e7;
+
+/// The latitude of the north pole in steps.
+pub(crate) const MAX_LAT_E7: i32 = 900_000_000;
+
+/// The longitude of the antimeridian in steps.
+pub(crate) const MAX_LNG_E7: i32 = 1_800_000_000;
+
+/// One step in radians.
+pub(crate) const STEP_RAD: f64 = std::f64::consts::PI / (180.0 * STEPS_PER_DEGREE);
 
 /// A point on the earth, kept in steps of 1e-7 degree (1.1 cm): 8 bytes, comparable and hashable.
 ///
@@ -74,10 +88,21 @@ impl Position {
 
     /// Great-circle distance on a sphere of [`EARTH_RADIUS_M`], the same bits on every machine.
     ///
-    /// Computed from the chord between unit vectors: exact to a micrometre for the distances that matter and to
-    /// decimetres near the antipode, and without special cases at the poles or the antimeridian.
+    /// Exact to a few nanometres at any distance, also near the poles, across the antimeridian and at the antipode. Takes
+    /// about 10 ns up to 100 km, and 50 ns beyond.
     pub fn distance(self, other: Self) -> Meters {
-        chord_to_meters(chord_squared(self.unit_vector(), other.unit_vector()))
+        arc::between(self, other)
+    }
+
+    /// Latitude and longitude in steps of 1e-7 degree.
+    pub(crate) fn steps(self) -> (i32, i32) {
+        (self.lat_e7, self.lng_e7)
+    }
+
+    /// The point at this many steps of 1e-7 degree, which have to be within ±90 and ±180 degrees.
+    pub(crate) fn from_steps(lat_e7: i32, lng_e7: i32) -> Self {
+        debug_assert!(lat_e7.abs() <= MAX_LAT_E7 && lng_e7.abs() <= MAX_LNG_E7);
+        Self { lat_e7, lng_e7 }
     }
 
     /// The point on the unit sphere. Search structures work on these, so that no pole or antimeridian exists for them.
@@ -98,13 +123,6 @@ impl Position {
 pub(crate) fn chord_squared(a: [f64; 3], b: [f64; 3]) -> f64 {
     let [dx, dy, dz] = [a[0] - b[0], a[1] - b[1], a[2] - b[2]];
     dx * dx + dy * dy + dz * dz
-}
-
-/// The great-circle distance that belongs to a squared chord.
-pub(crate) fn chord_to_meters(chord_squared: f64) -> Meters {
-    let half_chord = (chord_squared.sqrt() / 2.0).min(1.0);
-    Meters::new(2.0 * EARTH_RADIUS_M * libm::asin(half_chord))
-        .expect("an arc sine of [0, 1] is finite and not negative")
 }
 
 /// The squared chord that belongs to a great-circle distance; 4 (all of the sphere) from half the circumference on.
@@ -182,12 +200,6 @@ mod tests {
             let haversine = 2.0 * EARTH_RADIUS_M * h.sqrt().min(1.0).asin();
             prop_assert!((p.distance(q).get() - haversine).abs() < 0.5);
             prop_assert_eq!(p.distance(q), q.distance(p));
-        }
-
-        #[test]
-        fn chord_and_metres_are_inverse(metres in 0.0..20_000_000.0f64) {
-            let back = chord_to_meters(meters_to_chord(Meters::new(metres).unwrap())).get();
-            prop_assert!((back - metres).abs() < 1.0);
         }
     }
 }

@@ -1,0 +1,124 @@
+//! Our index, as everybody uses it.
+
+use crate::workload::{Fleet, LIMIT, RADIUS, Update, is_available};
+use dispatch_core::{DriverId, FixRules, IndexBackend, Position, PositionIndex, Positions, Reported};
+use std::sync::Arc;
+
+/// A design of a position index. Everything is done in bulk, so that nothing but the design is measured.
+pub(crate) trait Design {
+    /// Takes in fixes.
+    fn update(&mut self, updates: &[Update]);
+
+    /// Searches, and says how many drivers were found.
+    fn search(&mut self, queries: &[Position]) -> usize;
+
+    /// The drivers found by one search, nearest first, with distances in metres; `None` if it only looks busy.
+    fn nearest(&mut self, at: Position) -> Option<Vec<(u32, f64)>>;
+
+    /// Is told what will be searched for.
+    fn prepare(&mut self, _fleet: &Fleet, _queries: &[Position]) {}
+
+    /// Prepares for searches after updates.
+    fn refresh(&mut self) {}
+
+    /// CPU seconds of whoever does the work, if that is another process.
+    fn cpu_seconds(&self) -> Option<f64> {
+        None
+    }
+
+    /// Bytes in use, if the memory is another process's.
+    fn bytes(&mut self) -> Option<f64> {
+        None
+    }
+
+    /// Whether answers have to be right to the last digit.
+    fn is_exact(&self) -> bool {
+        false
+    }
+}
+
+/// The public calls of [`PositionIndex`].
+pub(crate) struct Ours {
+    pub(crate) index: PositionIndex,
+    ids: Arc<[DriverId]>,
+}
+
+impl Ours {
+    pub(crate) fn new(fleet: &Fleet, backend: IndexBackend) -> Self {
+        let rules = FixRules { backend, max_drivers: fleet.ids.len() as u32, ..FixRules::default() };
+        let index = PositionIndex::new(rules).expect("the rules are valid");
+        for ((id, fix), driver) in fleet.ids.iter().zip(&fleet.fixes).zip(0..) {
+            let slot = index.slot(id).expect("there is room for all");
+            index.set_available(slot, is_available(driver));
+            assert_eq!(index.report(slot, *fix, fix.at), Reported::Moved);
+        }
+        Self { index, ids: fleet.ids.clone() }
+    }
+}
+
+impl Design for Ours {
+    fn update(&mut self, updates: &[Update]) {
+        let moved =
+            updates.iter().filter(|Update { slot, fix }| self.index.report(*slot, *fix, fix.at) == Reported::Moved);
+        assert_eq!(moved.count(), updates.len());
+    }
+
+    fn search(&mut self, queries: &[Position]) -> usize {
+        queries.iter().map(|at| self.index.nearest(*at, RADIUS, LIMIT, |_| true).len()).sum()
+    }
+
+    fn nearest(&mut self, at: Position) -> Option<Vec<(u32, f64)>> {
+        Some(named(self.index.nearest(at, RADIUS, LIMIT, |_| true), &self.ids))
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+}
+
+fn named(found: Vec<(&DriverId, dispatch_core::Meters)>, ids: &[DriverId]) -> Vec<(u32, f64)> {
+    let number =
+        |id: &DriverId| id.as_str().strip_prefix("driver-").and_then(|n| n.parse().ok()).expect("ids are numbered");
+    found
+        .into_iter()
+        .map(|(id, distance)| {
+            assert_eq!(ids[number(id) as usize], *id);
+            (number(id), distance.get())
+        })
+        .collect()
+}
+
+/// The copy a window is decided on.
+pub(crate) struct Snapshot {
+    pub(crate) ours: Ours,
+    pub(crate) positions: Positions,
+}
+
+impl Design for Snapshot {
+    fn update(&mut self, updates: &[Update]) {
+        self.ours.update(updates);
+    }
+
+    fn search(&mut self, queries: &[Position]) -> usize {
+        queries.iter().map(|at| self.positions.nearest(*at, RADIUS, LIMIT, |_| true).len()).sum()
+    }
+
+    fn nearest(&mut self, at: Position) -> Option<Vec<(u32, f64)>> {
+        Some(named(self.positions.nearest(at, RADIUS, LIMIT, |_| true), &self.ours.ids))
+    }
+
+    fn refresh(&mut self) {
+        self.ours.index.snapshot(&mut self.positions);
+        // The first search builds what the others use.
+        self.positions.nearest(
+            self.positions.iter().next().expect("the fleet has fixes").1.position,
+            RADIUS,
+            1,
+            |_| true,
+        );
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+}
