@@ -147,7 +147,8 @@ impl Fleet {
     ) -> Vec<(DriverId, Meters)> {
         let posts = self.posts.read();
         let heard = |post: &Arc<Post>| post.heard_at.load(Ordering::Relaxed) >= since.as_millis();
-        sightings.index.nearest(at, radius, limit, |driver| posts.get(driver).is_some_and(heard))
+        let found = sightings.index.nearest(at, radius, limit, |driver| posts.get(driver).is_some_and(heard));
+        found.into_iter().map(|(driver, distance)| (driver.clone(), distance)).collect()
     }
 }
 

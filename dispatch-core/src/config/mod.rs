@@ -3,7 +3,12 @@
 use crate::model::{Label, MarketId};
 use crate::units::{Meters, Millis};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+
+mod check;
+mod fixes;
+
+pub use check::{ConfigError, ConfigProblem};
+pub use fixes::{FixRules, IndexBackend, MAX_INDEXED_DRIVERS};
 
 /// The rules of one market. Every duration is in milliseconds, every length in metres.
 ///
@@ -376,246 +381,8 @@ impl Default for EngineConfig {
     }
 }
 
-/// Which fixes are believed, and how many drivers a [`PositionIndex`](crate::PositionIndex) holds.
-///
-/// ```
-/// use dispatch_core::FixRules;
-/// let rules = FixRules { believe_after: 0, ..FixRules::default() };
-/// assert!(rules.validate().unwrap_err().to_string().contains("believe_after"));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FixRules {
-    /// A fix older than this is refused.
-    pub max_age: Millis,
-    /// A fix older than this says where a driver was, not where it is: it moves nobody.
-    pub live_for: Millis,
-    /// A fix further ahead of our time is refused.
-    pub max_ahead: Millis,
-    /// A fix that needs a higher speed since the last one is refused, in metres a second.
-    pub max_speed_mps: f64,
-    /// This many fixes in a row that agree on a new place are believed, however far it is.
-    pub believe_after: u32,
-    /// Most drivers the index holds.
-    pub max_drivers: u32,
-    /// What the index is made of.
-    pub backend: IndexBackend,
-}
-
-/// What a [`PositionIndex`](crate::PositionIndex) finds drivers by. Both give the same answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum IndexBackend {
-    /// Cells that divide where drivers are many.
-    #[default]
-    Grid,
-    /// R*-trees.
-    RTree,
-}
-
-impl Default for FixRules {
-    fn default() -> Self {
-        Self {
-            max_age: Millis::from_mins(5),
-            live_for: Millis::from_secs(30),
-            max_ahead: Millis::from_secs(60),
-            max_speed_mps: 60.0,
-            believe_after: 3,
-            max_drivers: 1_000_000,
-            backend: IndexBackend::default(),
-        }
-    }
-}
-
-impl FixRules {
-    /// Checks every value.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        let Self { max_age, live_for, max_ahead, max_speed_mps, believe_after, max_drivers, backend: _ } = *self;
-        let mut check = Check::default();
-        let day = Millis::from_mins(24 * 60);
-        check.within("max_age", max_age, Millis::from_secs(1), day);
-        check.within("live_for", live_for, Millis::from_secs(1), max_age.max(Millis::from_secs(1)));
-        check.within("max_ahead", max_ahead, Millis::ZERO, day);
-        check.that("max_speed_mps", (1.0..=1_000.0).contains(&max_speed_mps), || {
-            format!("must be 1 to 1000 m/s, not {max_speed_mps}")
-        });
-        check.that("believe_after", (1..=100).contains(&believe_after), || {
-            format!("must be 1 to 100, not {believe_after}")
-        });
-        check.that("max_drivers", (1..=MAX_INDEXED_DRIVERS).contains(&max_drivers), || {
-            format!("must be 1 to {MAX_INDEXED_DRIVERS}, not {max_drivers}")
-        });
-        check.done()
-    }
-}
-
-/// Most drivers one index can hold.
-pub const MAX_INDEXED_DRIVERS: u32 = 100_000_000;
-
 /// Most score terms in one configuration.
 pub const MAX_SCORE_TERMS: usize = 32;
-
-/// Everything that is wrong with a configuration.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct ConfigError {
-    /// One entry for each wrong key, in the order of the configuration.
-    pub problems: Vec<ConfigProblem>,
-}
-
-/// One wrong key of a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigProblem {
-    /// The key, as `search.radius`.
-    pub key: String,
-    /// What is wrong with its value.
-    pub problem: String,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the configuration is not valid")?;
-        for ConfigProblem { key, problem } in &self.problems {
-            write!(f, "; {key}: {problem}")?;
-        }
-        Ok(())
-    }
-}
-
-impl EngineConfig {
-    /// Checks every value and how they fit together; names of score terms are checked by the engine, which knows them.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        let mut check = Check::default();
-        let day = Millis::from_mins(24 * 60);
-        check.within("preparation", self.preparation, Millis::ZERO, day);
-        check.within("window", self.window, Millis::new(10), Millis::from_mins(10));
-
-        let SearchRule { radius, max_radius, candidates, busy_until, paired } = self.search;
-        check.that("search.radius", radius > Meters::ZERO, || "must be more than 0 m".into());
-        check.that("search.max_radius", max_radius >= radius, || format!("must be at least search.radius, {radius}"));
-        check.that("search.candidates", (1..=1_000).contains(&candidates), || {
-            format!("must be 1 to 1000, not {candidates}")
-        });
-        check.within("search.busy_until", busy_until, Millis::ZERO, day);
-        check.that("search.paired", (1..=1_000).contains(&paired), || format!("must be 1 to 1000, not {paired}"));
-
-        check.within("schedule.margin", self.schedule.margin, Millis::ZERO, day);
-        check.within("schedule.horizon", self.schedule.horizon, self.schedule.margin, day);
-        check.within("schedule.commit_ahead", self.schedule.commit_ahead, Millis::ZERO, busy_until);
-        self.validate_score(&mut check);
-        check.that("work_budget", self.work_budget > 0, || "must be at least 1 edge".into());
-        self.validate_routes(&mut check);
-        match self.offers {
-            OfferRule::Direct => {}
-            OfferRule::Sequential { expires_after } => {
-                check.within("offers.sequential.expires_after", expires_after, Millis::from_secs(1), day);
-            }
-            OfferRule::Wave { size, expires_after } => {
-                check.that("offers.wave.size", (2..=10).contains(&size), || format!("must be 2 to 10, not {size}"));
-                check.within("offers.wave.expires_after", expires_after, Millis::from_secs(1), day);
-            }
-        }
-
-        let RoundRule { attempts, pause, no_candidate_after, retry_after } = self.rounds;
-        check.that("rounds.attempts", (1..=100).contains(&attempts), || format!("must be 1 to 100, not {attempts}"));
-        check.within("rounds.pause", pause, Millis::ZERO, day);
-        check.within("rounds.no_candidate_after", no_candidate_after, pause, day);
-        check.within("rounds.retry_after", retry_after, Millis::ZERO, day);
-
-        let ServiceTimes { before_pickup, after_pickup, before_dropoff, after_dropoff } = self.service;
-        check.within("service.before_pickup", before_pickup, Millis::ZERO, day);
-        check.within("service.after_pickup", after_pickup, Millis::ZERO, day);
-        check.within("service.before_dropoff", before_dropoff, Millis::ZERO, day);
-        check.within("service.after_dropoff", after_dropoff, Millis::ZERO, day);
-
-        let PositionRule { searchable_for, silent_after, .. } = self.positions;
-        check.within("positions.searchable_for", searchable_for, Millis::from_secs(1), day);
-        check.within("positions.silent_after", silent_after, searchable_for, day);
-
-        let Lifetimes { overdue_after, fail_after, never_finished_after, retire_after, plan_ahead } = self.lifetimes;
-        let month = day * 31;
-        check.within("lifetimes.overdue_after", overdue_after, Millis::ZERO, month);
-        check.within("lifetimes.fail_after", fail_after, overdue_after, month);
-        check.within("lifetimes.never_finished_after", never_finished_after, fail_after, month);
-        check.within("lifetimes.retire_after", retire_after, Millis::ZERO, month);
-        check.within("lifetimes.plan_ahead", plan_ahead, self.preparation, month);
-
-        let Limits { orders, drivers, orders_per_driver } = self.limits;
-        check.that("limits.orders", orders > 0, || "must be at least 1".into());
-        check.that("limits.drivers", drivers > 0, || "must be at least 1".into());
-        check.that("limits.orders_per_driver", (1..=100).contains(&orders_per_driver), || {
-            format!("must be 1 to 100, not {orders_per_driver}")
-        });
-        check.done()
-    }
-
-    fn validate_routes(&self, check: &mut Check) {
-        if let ReadyTimes::Learned { depart_at_probability: share } = self.schedule.ready_times {
-            check.that("schedule.ready_times.learned.depart_at_probability", (0.0..=1.0).contains(&share), || {
-                format!("must be 0 to 1, not {share}")
-            });
-        }
-        let BundleRule { max_orders, min_gain, .. } = self.bundles;
-        check.that("bundles.max_orders", (1..=10).contains(&max_orders), || {
-            format!("must be 1 to 10, not {max_orders}")
-        });
-        check.points("bundles.min_gain", min_gain);
-        if let Some(swap) = self.swap {
-            check.points("swap.penalty", swap.penalty);
-            check.that("swap", self.offers == OfferRule::Direct, || "needs offers = direct".into());
-        }
-        if let Some(RepositionRule { every, look_ahead, worth_min, max_travel, rest }) = self.reposition {
-            let day = Millis::from_mins(24 * 60);
-            check.within("reposition.every", every, self.window, day);
-            check.within("reposition.look_ahead", look_ahead, Millis::from_mins(1), day);
-            check.points("reposition.worth_min", worth_min);
-            check.within("reposition.max_travel", max_travel, Millis::ZERO, day);
-            check.within("reposition.rest", rest, Millis::ZERO, day);
-        }
-        let floor = self.floor_orders_per_hour;
-        check.that("floor_orders_per_hour", (0.0..=1_000.0).contains(&floor), || {
-            format!("must be 0 to 1000, not {floor}")
-        });
-    }
-
-    fn validate_score(&self, check: &mut Check) {
-        let terms = self.score.len();
-        check.that("score", (1..=MAX_SCORE_TERMS).contains(&terms), || {
-            format!("must have 1 to {MAX_SCORE_TERMS} terms, not {terms}")
-        });
-        for (i, ScoreWeight { term, weight }) in self.score.iter().enumerate() {
-            let sane = weight.is_finite() && weight.abs() <= 1e6;
-            check.that(&format!("score[{i}].weight"), sane, || format!("must be a number within ±1e6, not {weight}"));
-            let first = self.score[..i].iter().all(|earlier| earlier.term != *term);
-            check.that(&format!("score[{i}].term"), first, || format!("`{term}` stands twice"));
-        }
-    }
-}
-
-#[derive(Default)]
-struct Check {
-    problems: Vec<ConfigProblem>,
-}
-
-impl Check {
-    fn that(&mut self, key: &str, holds: bool, problem: impl FnOnce() -> String) {
-        if !holds {
-            self.problems.push(ConfigProblem { key: key.to_owned(), problem: problem() });
-        }
-    }
-
-    fn within(&mut self, key: &str, value: Millis, least: Millis, most: Millis) {
-        self.that(key, (least..=most).contains(&value), || format!("must be {least} to {most}, not {value}"));
-    }
-
-    /// Score points that something costs.
-    fn points(&mut self, key: &str, points: f64) {
-        self.that(key, (0.0..=1e6).contains(&points), || format!("must be 0 to 1e6 points, not {points}"));
-    }
-
-    fn done(self) -> Result<(), ConfigError> {
-        if self.problems.is_empty() { Ok(()) } else { Err(ConfigError { problems: self.problems }) }
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -638,23 +405,6 @@ mod tests {
         config.lifetimes.fail_after = Millis::ZERO;
         let keys: Vec<_> = config.validate().unwrap_err().problems.into_iter().map(|p| p.key).collect();
         assert_eq!(keys, ["window", "search.max_radius", "score[1].weight", "score[2].term", "lifetimes.fail_after"]);
-    }
-
-    #[test]
-    fn fix_rules_name_every_wrong_key() {
-        assert_eq!(FixRules::default().validate(), Ok(()));
-        let wrong = FixRules {
-            max_age: Millis::ZERO,
-            live_for: Millis::from_mins(6),
-            max_ahead: Millis::new(-1),
-            max_speed_mps: f64::NAN,
-            believe_after: 0,
-            max_drivers: 0,
-            backend: IndexBackend::RTree,
-        };
-        let keys: Vec<_> = wrong.validate().unwrap_err().problems.into_iter().map(|p| p.key).collect();
-        assert_eq!(keys, ["max_age", "live_for", "max_ahead", "max_speed_mps", "believe_after", "max_drivers"]);
-        assert!(serde_json::from_str::<FixRules>(r#"{"max_sped": 1}"#).is_err());
     }
 
     #[test]
