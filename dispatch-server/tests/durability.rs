@@ -22,7 +22,7 @@ impl Folder {
     }
 
     fn file(&self, more: &str) -> String {
-        format!("data_dir = {:?}\n{more}\n[journal]\nsegment_bytes = 65536", self.0)
+        format!("data_dir = '{}'\n{more}\n[journal]\nsegment_bytes = 65536", self.0.display())
     }
 
     /// The files whose names end so, in sequence.
@@ -82,7 +82,7 @@ async fn a_restart_changes_nothing() {
     let mut server = Server::on(now.clone(), &folder.file("")).await;
     for round in 0..3 {
         for number in 0..60 {
-            server.driver("", &format!("d-{number}")).await;
+            server.driver("", &format!("d-{round}-{number}")).await;
             server.order("", &format!("o-{round}-{number}")).await;
             server.pass(1);
         }

@@ -5,10 +5,12 @@ mod commit;
 mod handle;
 mod opinion;
 mod queries;
+mod resume;
 mod window;
 
 pub use opinion::{Opinion, Prospect, Recorded, Standing, WhyNot};
 pub use queries::Explanation;
+pub use resume::{REPORTED_PERCENT, WAIT_FOR_REPORTS};
 
 use crate::command::{Command, Refusal};
 use crate::config::{ConfigError, EngineConfig};
@@ -39,8 +41,6 @@ pub struct Engine {
     clock: Clock,
     /// The last position of every driver on shift that has one, sorted by driver. Soft: gone after a restart.
     sighted: Vec<(DriverId, Anchor)>,
-    /// Since when the engine has been watching positions; nobody is silent before it has watched long enough.
-    watching_since: Option<Timestamp>,
     /// Who causes what is emitted now.
     actor: Actor,
     /// The events of the call under way.
@@ -125,6 +125,8 @@ impl Engine {
     }
 
     /// The engine as it was at a snapshot, gone on by the events after it. Events that contradict the state assert.
+    ///
+    /// An engine that was away meanwhile is to be told for how long, before anything else: [`Action::Resume`](crate::Action::Resume).
     pub fn restore(
         travel: Arc<dyn TravelTime>,
         terms: Vec<Arc<dyn ScoreTerm>>,
@@ -153,7 +155,6 @@ impl Engine {
             score,
             clock,
             sighted: Vec::new(),
-            watching_since: None,
             actor: Actor::SYSTEM,
             pending: Vec::new(),
         }

@@ -29,6 +29,12 @@ impl State {
                     self.former_configs.pop_first();
                 }
             }
+            EventKind::Resumed { extended, .. } => {
+                self.resumed_at = Some(event.at);
+                for (offer, expires_at) in extended {
+                    self.offers.extend(*offer, *expires_at);
+                }
+            }
             EventKind::DriverRegistered { .. }
             | EventKind::DriverRated { .. }
             | EventKind::ShiftPlanned { .. }

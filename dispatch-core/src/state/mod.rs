@@ -35,6 +35,8 @@ pub struct State {
     pub config: EngineConfig,
     /// The rules that were in force before, by version: the last [`MAX_FORMER_CONFIGS`].
     pub former_configs: BTreeMap<u32, EngineConfig>,
+    /// When the engine last went on after an outage.
+    pub resumed_at: Option<Timestamp>,
     /// Every order in memory.
     pub orders: BTreeMap<OrderId, Order>,
     /// Every registered driver.

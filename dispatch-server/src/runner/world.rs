@@ -8,7 +8,7 @@ use crate::auth::{Caller, Grant};
 use crate::config::{MarketConfig, ServerConfig};
 use crate::journal::{Image, Record};
 use dispatch_core::{
-    Action, Command, ConfigError, ConfigProblem, Driver, DriverId, DriverSpec, Engine, Eta, Event, EventKind,
+    Action, Actor, Command, ConfigError, ConfigProblem, Driver, DriverId, DriverSpec, Engine, Eta, Event, EventKind,
     Explanation, FixRules, MarketId, Millis, Offer, OfferId, Opinion, Order, OrderId, OrderSpec, Position, Positions,
     PublicStatus, Refusal, Role, Shift, Snapshot, State, Timestamp, TravelTime, WhyNot,
 };
@@ -124,12 +124,18 @@ impl World {
         fleet: Arc<Fleet>,
         now: Timestamp,
     ) -> Result<Self, StartError> {
-        let Image { markets: mut kept, homes, .. } = image;
+        let Image { markets: mut kept, homes, at } = image;
+        let down_for = now - at.unwrap_or(now);
         let (max_drivers, markets, records) = (config.fixes.max_drivers, Vec::new(), Vec::new());
         let mut world = Self { markets, max_drivers, fleet, now, records };
         let travel: Arc<dyn TravelTime> = Arc::new(config.travel.clone());
         for market in &config.markets {
+            let was_open = kept.contains_key(&market.id);
             world.open(market, kept.remove(&market.id), &travel, config.fixes)?;
+            if was_open {
+                let resume = Command { actor: Actor::SYSTEM, action: Action::Resume { down_for } };
+                world.give(&market.id, resume).expect("the system may say for how long it was away");
+            }
         }
         for market in kept.into_keys() {
             tracing::warn!("market {market} is in the data directory and not in the configuration: it stands still");
@@ -251,10 +257,14 @@ impl World {
         role: Option<Role>,
         action: Action,
     ) -> Result<(), Error> {
-        let (now, fleet) = (self.now, self.fleet.clone());
         let mut actor = caller.actor();
         actor.role = role.unwrap_or(actor.role);
-        let events = self.market_mut(market).handle(now, Command { actor, action }, &fleet)?;
+        Ok(self.give(market, Command { actor, action })?)
+    }
+
+    fn give(&mut self, market: &MarketId, command: Command) -> Result<(), Refusal> {
+        let (now, fleet) = (self.now, self.fleet.clone());
+        let events = self.market_mut(market).handle(now, command, &fleet)?;
         if !events.is_empty() {
             self.record(market).events.extend(events);
         }

@@ -47,6 +47,11 @@ fn failed_round() -> Script {
         .round_failed("o", RoundFailure::AttemptsUsed)
 }
 
+/// A driver on shift, silent after two minutes.
+fn patient() -> Script {
+    Script::with(|config| config.positions.silent_after = Millis::from_secs(120)).driver("d")
+}
+
 fn cold() -> OrderSpec {
     OrderSpec { skills: BTreeSet::from([Skill::new("cold-box").unwrap()]), ..order_spec("o") }
 }
@@ -73,6 +78,14 @@ fn log_and_drivers() -> Vec<Case> {
             rule::LOG_CONFIG_VERSION,
             Script::empty().configure(|_| ()).edit(edit!(Configured { version } => *version = 0)),
         ),
+        (rule::RESUME_ROLE, new().by(Role::Dispatcher).restarted(0, &[])),
+        (rule::RESUME_OUTAGE, new().at(10).restarted(11, &[])),
+        (rule::RESUME_OUTAGE, new().at(10).restarted(-1, &[])),
+        (rule::RESUME_OFFERS, waiting().offer("d", &["o"]).at(10).restarted(10, &[])),
+        (rule::RESUME_OFFERS, waiting().offer("d", &["o"]).at(10).restarted(10, &[(1, 41)])),
+        (rule::RESUME_OFFERS, waiting().offer("d", &["o"]).at(40).restarted(10, &[(1, 40)])),
+        (rule::SILENT_EARLY, patient().at(119).silent("d")),
+        (rule::SILENT_EARLY, patient().at(600).restarted(300, &[]).at(719).silent("d")),
         (rule::LIMIT_ORDERS, Script::with(|config| config.limits.orders = 1).placed("o").placed("p")),
         (rule::LIMIT_DRIVERS, Script::with(|config| config.limits.drivers = 1).driver("d").register(driver_spec("e"))),
         (rule::DRIVER_KNOWN, new().shift("d", None)),
@@ -428,6 +441,15 @@ fn each_rule_has_a_log_that_breaks_it() {
     let covered: BTreeSet<_> = cases().into_iter().map(|(rule, _)| rule).collect();
     let all: BTreeSet<_> = rule::ALL.iter().map(|&(rule, _)| rule).collect();
     assert_eq!(covered, all);
+}
+
+#[test]
+fn an_offer_outlives_an_outage() {
+    let offered = || waiting().offer("d", &["o"]).at(300).restarted(280, &[(1, 310)]).instant();
+    offered().at(309).accept().instant().audit().unwrap();
+    offered().at(310).close(1, Expired).instant().audit().unwrap();
+    patient().at(600).restarted(300, &[]).at(720).silent("d").instant().audit().unwrap();
+    waiting().offer("d", &["o"]).at(300).restarted(270, &[]).close(1, Expired).instant().audit().unwrap();
 }
 
 #[test]
