@@ -36,6 +36,7 @@ mod auth;
 mod config;
 mod http;
 mod journal;
+mod postgres;
 mod runner;
 mod serve;
 mod wire;
@@ -51,6 +52,7 @@ mod tests;
 pub use auth::{KeyHash, Role, new_key};
 pub use config::{ConfigError, DOCUMENTED_DEFAULTS, MAX_MARKETS, ServerConfig, Sources};
 pub use http::{openapi_json, router};
+pub use postgres::{DatabaseError, RetentionOptions, database_status, migrate_database, retain};
 pub use runner::{Clock, ManualClock};
 pub use serve::{JournalFailed, serve};
 

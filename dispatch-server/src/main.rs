@@ -1,7 +1,10 @@
 //! The `dispatch-server` command.
 
 use clap::{Args, Parser, Subcommand};
-use dispatch_server::{DOCUMENTED_DEFAULTS, KeyHash, Role, ServerConfig, Sources, State, new_key, serve};
+use dispatch_server::{
+    DOCUMENTED_DEFAULTS, KeyHash, RetentionOptions, Role, ServerConfig, Sources, State, database_status,
+    migrate_database, new_key, retain, serve,
+};
 use std::error::Error;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -34,6 +37,28 @@ enum Command {
     /// API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// The PostgreSQL database that follows.
+    #[command(subcommand)]
+    Database(DatabaseCommand),
+}
+
+#[derive(Subcommand)]
+enum DatabaseCommand {
+    /// Make the tables, or bring them up to date; forward only.
+    Migrate(ConfigOptions),
+    /// Say which migrations were applied, how far each server is, and how large the tables are.
+    Status(ConfigOptions),
+    /// Move, archive and drop old rows, as the table dispatch.retention_policies says. May be stopped and run again.
+    Retention {
+        #[command(flatten)]
+        sources: ConfigOptions,
+        /// Only say what would be done.
+        #[arg(long)]
+        dry_run: bool,
+        /// Where what is archived goes; without it partitions that would be archived stay.
+        #[arg(long)]
+        archive_dir: Option<PathBuf>,
+    },
 }
 
 #[derive(Args)]
@@ -44,6 +69,9 @@ struct ConfigOptions {
     /// Where to listen, as 127.0.0.1:8080.
     #[arg(long)]
     listen: Option<String>,
+    /// A PostgreSQL database that follows; better given as DISPATCH_DATABASE_URL.
+    #[arg(long)]
+    database_url: Option<String>,
     /// Any setting, as limits.queue=500.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -90,17 +118,28 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Key(KeyCommand::Create { role, name, subject, merchant }) => {
             create_key(role, name, subject, merchant)?;
         }
+        Command::Database(DatabaseCommand::Migrate(options)) => {
+            migrate_database(&load(options)?)?.iter().for_each(|line| println!("{line}"));
+        }
+        Command::Database(DatabaseCommand::Status(options)) => {
+            database_status(&load(options)?)?.iter().for_each(|line| println!("{line}"));
+        }
+        Command::Database(DatabaseCommand::Retention { sources, dry_run, archive_dir }) => {
+            let options = RetentionOptions { dry_run, archive_dir };
+            retain(&load(sources)?, &options, &mut |line| println!("{line}"))?;
+        }
     }
     Ok(())
 }
 
 fn load(options: ConfigOptions) -> Result<ServerConfig, Box<dyn Error>> {
-    let ConfigOptions { config, listen, set } = options;
+    let ConfigOptions { config, listen, database_url, set } = options;
     let listen = listen.map(|listen| format!("listen={listen}"));
+    let database_url = database_url.map(|url| format!("database_url={url}"));
     let environment =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let sources =
-        Sources { file: None, environment: environment.collect(), flags: set.into_iter().chain(listen).collect() };
+    let flags = set.into_iter().chain(listen).chain(database_url).collect();
+    let sources = Sources { file: None, environment: environment.collect(), flags };
     let sources = match config {
         Some(path) => sources.with_file(&path)?,
         None => sources,

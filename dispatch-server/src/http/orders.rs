@@ -25,6 +25,9 @@ pub(super) async fn submit(
     caller: Caller,
     Json(body): Json<SubmitOrder>,
 ) -> Result<Response, Problem> {
+    if state.handle().lag().is_some_and(|lag| lag.is_full) {
+        return Err(Error::BacklogFull.into());
+    }
     let (market, spec) = body.into_core();
     let id = spec.id.clone();
     let done = move |world: &mut World| {

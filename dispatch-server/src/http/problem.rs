@@ -69,7 +69,7 @@ impl From<Code> for Kind {
             | Code::FromFuture
             | Code::TooFast => Self::Invalid,
             Code::RateLimited => Self::TooOften,
-            Code::Busy | Code::Full | Code::Late | Code::Stopping => Self::Unavailable,
+            Code::Busy | Code::Full | Code::BacklogFull | Code::Late | Code::Stopping => Self::Unavailable,
         }
     }
 }
@@ -215,6 +215,7 @@ impl From<Error> for Problem {
             Error::Changed { .. } => (Code::Changed, None),
             Error::WhichDriver => (Code::NoDriver, Some("driver")),
             Error::Cursor => (Code::UnknownMarket, Some("cursor")),
+            Error::BacklogFull => (Code::BacklogFull, None),
             Error::Busy => (Code::Busy, None),
             Error::Stopping => (Code::Stopping, None),
         };

@@ -79,6 +79,7 @@ pub(crate) enum Code {
     // 503
     Busy,
     Full,
+    BacklogFull,
     Late,
     Stopping,
 }
