@@ -158,6 +158,17 @@ pub struct Report {
     pub torn: Option<(String, u64)>,
 }
 
+/// What is in a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// Its whole records.
+    pub records: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// What is wrong after them.
+    pub problem: Option<String>,
+}
+
 /// A directory that is being read.
 pub struct Log<D: Disk> {
     pub(crate) disk: D,
@@ -217,6 +228,21 @@ impl<D: Disk> Log<D> {
     /// All segments, oldest first.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
+    }
+
+    /// What is in one segment.
+    pub fn inspect(&self, segment: &Segment) -> Result<Contents, OpenError> {
+        let name = segment.name();
+        let file = self.disk.read(&name).map_err(OpenError::io(&name))?;
+        let is_newest = self.segments.last() == Some(segment);
+        let mut report = Report { last: segment.first - 1, ..Report::default() };
+        let problem = match read_segment(&name, &file, segment, is_newest, &mut report, |_| Ok(())) {
+            Ok(()) => {
+                report.torn.map(|(_, at)| format!("what follows byte {at} was never acknowledged or is being written"))
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        Ok(Contents { records: report.records, bytes: file.len() as u64, problem })
     }
 
     /// Which snapshots there are, oldest first, each with what is wrong with it if it cannot be read.

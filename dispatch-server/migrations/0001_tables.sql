@@ -199,16 +199,16 @@ CREATE TABLE dispatch.location_history (
     PRIMARY KEY (market, driver, at)
 ) PARTITION BY RANGE (at);
 
--- Requests that were carried out under a key of their client's.
+-- Requests that were carried out under a key of their client's, which holds for a day. Key and request are hashes.
 CREATE TABLE dispatch.idempotency_keys (
     market text NOT NULL,
-    principal text NOT NULL,
-    operation text NOT NULL,
-    key_hash bytea NOT NULL,
-    request_hash bytea NOT NULL,
+    key text NOT NULL,
+    payload text NOT NULL,
+    created boolean NOT NULL,
+    -- The record that carried it out.
     seq bigint NOT NULL,
     at timestamptz NOT NULL,
-    PRIMARY KEY (market, principal, operation, key_hash)
+    PRIMARY KEY (market, key)
 );
 CREATE INDEX idempotency_keys_at ON dispatch.idempotency_keys (market, at);
 

@@ -107,6 +107,13 @@ pub enum ConfigError {
     Keys(Vec<String>),
 }
 
+impl ServerConfig {
+    /// Where what happens is kept.
+    pub fn data_dir(&self) -> &Path {
+        &self.durability.data_dir
+    }
+}
+
 impl Default for ServerConfig {
     fn default() -> Self {
         Sources::default().load().expect("the documented defaults are valid; a test says so")

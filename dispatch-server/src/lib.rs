@@ -52,6 +52,7 @@ mod tests;
 pub use auth::{KeyHash, Role, new_key};
 pub use config::{ConfigError, DOCUMENTED_DEFAULTS, MAX_MARKETS, ServerConfig, Sources};
 pub use http::{openapi_json, router};
+pub use journal::{DataDirReport, verify_data_dir};
 pub use postgres::{DatabaseError, RetentionOptions, database_status, migrate_database, retain};
 pub use runner::{Clock, ManualClock};
 pub use serve::{JournalFailed, serve};

@@ -1,10 +1,13 @@
 //! The `dispatch-server` command.
 
+mod journal_command;
+
 use clap::{Args, Parser, Subcommand};
 use dispatch_server::{
     DOCUMENTED_DEFAULTS, KeyHash, RetentionOptions, Role, ServerConfig, Sources, State, database_status,
     migrate_database, new_key, retain, serve,
 };
+use journal_command::JournalCommand;
 use std::error::Error;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -37,6 +40,9 @@ enum Command {
     /// API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// What is kept in the data directory.
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// The PostgreSQL database that follows.
     #[command(subcommand)]
     Database(DatabaseCommand),
@@ -72,6 +78,9 @@ struct ConfigOptions {
     /// A PostgreSQL database that follows; better given as DISPATCH_DATABASE_URL.
     #[arg(long)]
     database_url: Option<String>,
+    /// Where what happens is kept.
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<String>,
     /// Any setting, as limits.queue=500.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -128,17 +137,19 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
             let options = RetentionOptions { dry_run, archive_dir };
             retain(&load(sources)?, &options, &mut |line| println!("{line}"))?;
         }
+        Command::Journal(command) => journal_command::run(command)?,
     }
     Ok(())
 }
 
 fn load(options: ConfigOptions) -> Result<ServerConfig, Box<dyn Error>> {
-    let ConfigOptions { config, listen, database_url, set } = options;
+    let ConfigOptions { config, listen, data_dir, database_url, set } = options;
     let listen = listen.map(|listen| format!("listen={listen}"));
+    let data_dir = data_dir.map(|path| format!("data_dir={path:?}"));
     let database_url = database_url.map(|url| format!("database_url={url}"));
     let environment =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let flags = set.into_iter().chain(listen).chain(database_url).collect();
+    let flags = set.into_iter().chain(listen).chain(data_dir).chain(database_url).collect();
     let sources = Sources { file: None, environment: environment.collect(), flags };
     let sources = match config {
         Some(path) => sources.with_file(&path)?,
