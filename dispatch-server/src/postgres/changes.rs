@@ -25,6 +25,8 @@ pub(super) struct Changes {
     pub(super) rules: Vec<Rules>,
     pub(super) assignments: Assignments,
     pub(super) etas: Vec<Expected>,
+    /// The server's time of the record.
+    now: Timestamp,
     /// What an event is about to change in words, whose route, and when the orders on that were expected.
     before: Option<String>,
     rerouted: Option<DriverId>,
@@ -50,6 +52,8 @@ pub(super) struct MarketParts {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) market: MarketId,
+    /// When it happened; the first of a market says nothing of that itself.
+    pub(super) at: Timestamp,
     pub(super) event: Event,
     pub(super) orders: Vec<OrderId>,
     pub(super) driver: Option<DriverId>,
@@ -134,6 +138,7 @@ impl Changes {
     pub(super) fn record(&mut self, image: &mut Image, seq: u64, record: Record) -> Result<(), String> {
         // A driver may move to a market in which nothing happens.
         self.markets.entry(record.market.clone()).or_default();
+        self.now = record.at;
         image.apply_seen(record, self)?;
         self.upto = seq;
         Ok(())
@@ -239,6 +244,7 @@ impl Watch for Changes {
         self.expect(market, state, event);
         self.events.push(Entry {
             market: market.clone(),
+            at: if event.at == Timestamp::default() { self.now } else { event.at },
             event: event.clone(),
             orders,
             driver,

@@ -5,6 +5,8 @@
 mod admin;
 mod breaker;
 mod changes;
+mod columns;
+mod history;
 mod projector;
 mod restore;
 mod retention;
@@ -12,7 +14,9 @@ mod rows;
 mod samples;
 mod session;
 
-pub use admin::{DatabaseError, RetentionOptions, database_status, migrate_database, retain};
+pub use admin::{
+    DatabaseError, DatabaseReport, RetentionOptions, database_status, migrate_database, retain, verify_database,
+};
 pub(crate) use projector::{Lag, Link, Projection};
 pub(crate) use samples::Samples;
 

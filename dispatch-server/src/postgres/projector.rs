@@ -4,7 +4,7 @@ use super::breaker::Breaker;
 use super::changes::Changes;
 use super::samples::{Sample, Samples};
 use super::session::{Holder, Session};
-use super::{Database, Trouble, restore, rows};
+use super::{Database, Trouble, history, restore, rows};
 use crate::journal::{Feed, Followed, Image, Next, Record, chain};
 use dispatch_journal::{Directory, Disk, Log, OpenError, read_on};
 use parking_lot::Mutex;
@@ -248,6 +248,7 @@ impl Projector {
         session.begin().await?;
         session.advance(&self.holder, self.applied, self.changes.upto, image.at).await?;
         rows::write(session, &self.holder.server, &self.changes, image).await?;
+        history::write(session, &self.changes, image).await?;
         session.commit().await?;
         self.written();
         self.succeed();
@@ -365,7 +366,7 @@ impl Projector {
         while let Ok(sample) = self.samples.try_recv() {
             taken.push(sample);
         }
-        rows::samples(session, &taken).await
+        history::samples(session, &taken).await
     }
 
     fn succeed(&mut self) {

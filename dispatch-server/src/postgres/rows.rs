@@ -1,40 +1,14 @@
-//! Rows, column by column: what `UNNEST` turns into rows again, so that thousands take one statement.
+//! The rows that say how things are: all of an engine's state, written as it is after the last record.
 
 use super::Trouble;
 use super::changes::{Changes, Gone, MarketParts, kitchen_word, outcome_word, shift_word};
-use super::samples::Sample;
+use super::columns::{MAX_ROWS, columns, joined, json, millis};
 use super::session::Session;
 use crate::journal::Image;
-use dispatch_core::{
-    Driver, EngineConfig, Event, MarketId, Offer, Order, OrderId, Snapshot, State, StopKind, Timestamp, Vehicle,
-};
+use dispatch_core::{Driver, EngineConfig, MarketId, Offer, Order, Snapshot, State, StopKind, Timestamp, Vehicle};
 use serde::Serialize;
-use sqlx::postgres::PgArguments;
-use sqlx::query::Query;
-use sqlx::{Postgres, query};
+use sqlx::query;
 use std::collections::BTreeMap;
-
-/// Most rows of one statement.
-const MAX_ROWS: usize = 5_000;
-
-/// Vectors of the same length, one per column, bound in their sequence.
-macro_rules! columns {
-    ($name:ident { $($column:ident: $type:ty),* $(,)? }) => {
-        #[derive(Default)]
-        struct $name { $($column: Vec<$type>),* }
-
-        impl $name {
-            fn push(&mut self, $($column: $type),*) {
-                $(self.$column.push($column);)*
-            }
-
-            fn bind<'q>(&self, mut query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
-                $(query = query.bind(&self.$column);)*
-                query
-            }
-        }
-    };
-}
 
 columns!(OrderColumns {
     market: String,
@@ -101,45 +75,6 @@ columns!(StopColumns {
 
 columns!(ActiveColumns { market: String, order: String, driver: String, slot: i32, since: Option<i64> });
 
-columns!(EventColumns {
-    market: String,
-    seq: i64,
-    at: Option<i64>,
-    kind: String,
-    orders: String,
-    driver: Option<String>,
-    offer: Option<i64>,
-    role: String,
-    name: Option<String>,
-    address: Option<String>,
-    user_agent: Option<String>,
-    before: Option<String>,
-    after: Option<String>,
-    event: String,
-});
-
-columns!(AssignmentColumns {
-    market: String,
-    order: String,
-    seq: i64,
-    driver: String,
-    at: Option<i64>,
-    ended_at: Option<i64>,
-    outcome: Option<&'static str>,
-});
-
-columns!(EndColumns { market: String, order: String, at: Option<i64>, outcome: &'static str });
-
-columns!(EtaColumns {
-    market: String,
-    order: String,
-    seq: i64,
-    at: Option<i64>,
-    driver: String,
-    pickup_at: Option<i64>,
-    dropoff_at: Option<i64>,
-});
-
 columns!(NameColumns { market: String, id: String });
 
 /// What of a state is not of one order, offer or driver, nor a table of its own.
@@ -159,7 +94,7 @@ struct AllRules<'a> {
     former_configs: &'a BTreeMap<u32, EngineConfig>,
 }
 
-/// Writes all that changed, but for how far it is applied.
+/// Writes what changed.
 pub(super) async fn write(
     session: &mut Session,
     server: &str,
@@ -167,21 +102,16 @@ pub(super) async fn write(
     image: &Image,
 ) -> Result<(), Trouble> {
     let version = changes.upto as i64;
-    partitions(session, changes).await?;
     for (market, parts) in &changes.markets {
         if let Some(snapshot) = image.markets.get(market) {
             self::market(session, server, market, *parts, snapshot, version).await?;
         }
     }
-    events(session, changes).await?;
-    rules(session, changes, image).await?;
     // Whoever loses an order comes before whoever gets it.
     release(session, changes).await?;
     drivers(session, changes, image, version).await?;
     orders(session, changes, image, version).await?;
     offers(session, changes, image, version).await?;
-    assignments(session, changes).await?;
-    etas(session, changes).await?;
     if changes.all { retire_the_rest(session, changes, version).await } else { Ok(()) }
 }
 
@@ -229,90 +159,6 @@ async fn market(
         return Ok(());
     }
     Err(Trouble::Fenced(format!("market {market} was written by another server, or by a later run of this one")))
-}
-
-/// Makes the partitions that rows of history go to.
-async fn partitions(session: &mut Session, changes: &Changes) -> Result<(), Trouble> {
-    for entry in &changes.events {
-        session.partition("events", entry.event.at).await?;
-    }
-    for eta in &changes.etas {
-        session.partition("eta_history", eta.at).await?;
-    }
-    Ok(())
-}
-
-async fn events(session: &mut Session, changes: &Changes) -> Result<(), Trouble> {
-    let mut columns = EventColumns::default();
-    for some in changes.events.chunks(MAX_ROWS) {
-        columns = Default::default();
-        for entry in some {
-            let Event { seq, at, actor, .. } = &entry.event;
-            let event = json(&entry.event);
-            columns.push(
-                entry.market.to_string(),
-                *seq as i64,
-                millis(*at),
-                kind_of(&event),
-                joined(&entry.orders),
-                entry.driver.as_ref().map(ToString::to_string),
-                entry.offer.map(|offer| offer.0 as i64),
-                actor.role.to_string(),
-                actor.name.as_ref().map(|text| plain(text.as_str())),
-                actor.address.as_ref().map(|text| plain(text.as_str())),
-                actor.user_agent.as_ref().map(|text| plain(text.as_str())),
-                entry.before.clone(),
-                entry.after.clone(),
-                event,
-            );
-        }
-        let insert = query(
-            "INSERT INTO dispatch.events (market, seq, at, kind, orders, driver, offer, role, name, address, user_agent,
-                                          before, after, event)
-             SELECT a, b, to_timestamp(c / 1000.0), d, string_to_array(e, ' '), f, g, h, i, j, k, l, m, n::json
-             FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[],
-                         $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[])
-                  AS rows (a, b, c, d, e, f, g, h, i, j, k, l, m, n)",
-        );
-        session.run(columns.bind(insert)).await?;
-    }
-    Ok(())
-}
-
-async fn rules(session: &mut Session, changes: &Changes, image: &Image) -> Result<(), Trouble> {
-    for rules in &changes.rules {
-        let event = &changes.events[rules.entry].event;
-        let dispatch_core::EventKind::Configured { version, config } = &event.kind else { continue };
-        let insert = query(
-            "INSERT INTO dispatch.config_versions (market, version, at, actor_role, actor_name, rules)
-             VALUES ($1, $2, to_timestamp($3 / 1000.0), $4, $5, $6::json) ON CONFLICT DO NOTHING",
-        );
-        let insert = insert
-            .bind(rules.market.as_str())
-            .bind(i64::from(*version))
-            .bind(millis(event.at))
-            .bind(event.actor.role.to_string())
-            .bind(event.actor.name.as_ref().map(|name| plain(name.as_str())))
-            .bind(json(config));
-        session.run(insert).await?;
-    }
-    if !changes.all {
-        return Ok(());
-    }
-    for (market, snapshot) in &image.markets {
-        let state = snapshot.state();
-        let former = state.former_configs.iter().map(|(version, config)| (*version, config));
-        for (version, config) in former.chain([(state.config_version, &state.config)]) {
-            let insert = query(
-                "INSERT INTO dispatch.config_versions (market, version, at, actor_role, rules)
-                 VALUES ($1, $2, to_timestamp($3 / 1000.0), 'unknown', $4::json) ON CONFLICT DO NOTHING",
-            );
-            let insert =
-                insert.bind(market.as_str()).bind(i64::from(version)).bind(millis(state.at)).bind(json(config));
-            session.run(insert).await?;
-        }
-    }
-    Ok(())
 }
 
 /// Frees what changed drivers have, and what changed orders are in.
@@ -480,7 +326,7 @@ async fn orders(session: &mut Session, changes: &Changes, image: &Image, version
                  WHERE t.version < excluded.version",
             );
             session.run(columns.bind(upsert).bind(version)).await?;
-            columns = Default::default();
+            columns = OrderColumns::default();
         }
     }
     Ok(())
@@ -537,7 +383,7 @@ async fn offers(session: &mut Session, changes: &Changes, image: &Image, version
                  WHERE t.version < excluded.version",
             );
             session.run(columns.bind(upsert).bind(version)).await?;
-            columns = Default::default();
+            columns = OfferColumns::default();
         }
     }
     Ok(())
@@ -559,68 +405,13 @@ fn push_offer(columns: &mut OfferColumns, market: &MarketId, offer: &Offer, reti
     );
 }
 
-async fn assignments(session: &mut Session, changes: &Changes) -> Result<(), Trouble> {
-    let mut ended = EndColumns::default();
-    for (market, order, at, outcome) in &changes.assignments.ended {
-        ended.push(market.to_string(), order.to_string(), millis(*at), outcome);
+fn vehicle_word(vehicle: Vehicle) -> &'static str {
+    match vehicle {
+        Vehicle::Bicycle => "bicycle",
+        Vehicle::Motorcycle => "motorcycle",
+        Vehicle::Car => "car",
+        Vehicle::Van => "van",
     }
-    if !ended.order.is_empty() {
-        let update = query(
-            "UPDATE dispatch.assignments t SET ended_at = to_timestamp(rows.at / 1000.0), outcome = rows.outcome
-             FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) AS rows (market, id, at, outcome)
-             WHERE t.market = rows.market AND t.order_id = rows.id AND t.ended_at IS NULL",
-        );
-        session.run(ended.bind(update)).await?;
-    }
-    let mut columns = AssignmentColumns::default();
-    for some in changes.assignments.begun.chunks(MAX_ROWS) {
-        columns = Default::default();
-        for assignment in some {
-            columns.push(
-                assignment.market.to_string(),
-                assignment.order.to_string(),
-                assignment.seq as i64,
-                assignment.driver.to_string(),
-                millis(assignment.at),
-                assignment.ended.and_then(|(at, _)| millis(at)),
-                assignment.ended.map(|(_, outcome)| outcome),
-            );
-        }
-        let insert = query(
-            "INSERT INTO dispatch.assignments (market, order_id, seq, driver, at, ended_at, outcome)
-             SELECT a, b, c, d, to_timestamp(e / 1000.0), to_timestamp(f / 1000.0), g
-             FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::text[])
-                  AS rows (a, b, c, d, e, f, g)",
-        );
-        session.run(columns.bind(insert)).await?;
-    }
-    Ok(())
-}
-
-async fn etas(session: &mut Session, changes: &Changes) -> Result<(), Trouble> {
-    let mut columns = EtaColumns::default();
-    for some in changes.etas.chunks(MAX_ROWS) {
-        columns = Default::default();
-        for eta in some {
-            columns.push(
-                eta.market.to_string(),
-                eta.order.to_string(),
-                eta.seq as i64,
-                millis(eta.at),
-                eta.driver.to_string(),
-                eta.pickup_at.and_then(millis),
-                eta.dropoff_at.and_then(millis),
-            );
-        }
-        let insert = query(
-            "INSERT INTO dispatch.eta_history (market, order_id, seq, at, driver, pickup_at, dropoff_at)
-             SELECT a, b, c, to_timestamp(d / 1000.0), e, to_timestamp(f / 1000.0), to_timestamp(g / 1000.0)
-             FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[])
-                  AS rows (a, b, c, d, e, f, g)",
-        );
-        session.run(columns.bind(insert)).await?;
-    }
-    Ok(())
 }
 
 /// After all rows were written: what was not left the engines' memory at a time nobody knows any more.
@@ -640,65 +431,6 @@ async fn retire_the_rest(session: &mut Session, changes: &Changes, version: i64)
          AND $2::bigint IS NOT NULL",
     ] {
         session.run(query(retire).bind(&markets).bind(version)).await?;
-    }
-    Ok(())
-}
-
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("states and events have text keys")
-}
-
-/// The name of an event's kind, from its JSON: what is said before has no such key, and texts quote their quotes.
-fn kind_of(event: &str) -> String {
-    let kind = event.split_once("\"kind\":{\"").and_then(|(_, rest)| rest.split('"').next());
-    kind.unwrap_or("unknown").to_owned()
-}
-
-/// Ids have no spaces.
-fn joined(orders: &[OrderId]) -> String {
-    orders.iter().map(OrderId::as_str).collect::<Vec<_>>().join(" ")
-}
-
-/// A text as PostgreSQL takes it.
-fn plain(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
-fn vehicle_word(vehicle: Vehicle) -> &'static str {
-    match vehicle {
-        Vehicle::Bicycle => "bicycle",
-        Vehicle::Motorcycle => "motorcycle",
-        Vehicle::Car => "car",
-        Vehicle::Van => "van",
-    }
-}
-
-/// The end of the year 9999, beyond which `timestamptz` has a time and programs that read it have trouble.
-const LAST: i64 = 253_402_300_799_999;
-
-/// A time as it is bound; absent where it is none: before 1970 or after 9999.
-pub(super) fn millis(at: Timestamp) -> Option<i64> {
-    Some(at.as_millis()).filter(|ms| (0..=LAST).contains(ms))
-}
-
-columns!(SampleColumns { market: String, driver: String, at: Option<i64>, lat: f64, lng: f64 });
-
-/// Writes where drivers were.
-pub(super) async fn samples(session: &mut Session, samples: &[Sample]) -> Result<(), Trouble> {
-    let mut columns = SampleColumns::default();
-    for some in samples.chunks(MAX_ROWS) {
-        columns = Default::default();
-        for Sample { market, driver, position, at } in some {
-            session.partition("location_history", *at).await?;
-            columns.push(market.to_string(), driver.to_string(), millis(*at), position.lat(), position.lng());
-        }
-        let insert = query(
-            "INSERT INTO dispatch.location_history (market, driver, at, lat, lng)
-             SELECT a, b, to_timestamp(c / 1000.0), d, e
-             FROM unnest($1::text[], $2::text[], $3::bigint[], $4::float8[], $5::float8[]) AS rows (a, b, c, d, e)
-             ON CONFLICT DO NOTHING",
-        );
-        session.run(columns.bind(insert)).await?;
     }
     Ok(())
 }
