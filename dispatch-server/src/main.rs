@@ -5,7 +5,7 @@ mod journal_command;
 use clap::{Args, Parser, Subcommand};
 use dispatch_server::{
     DOCUMENTED_DEFAULTS, KeyHash, RetentionOptions, Role, ServerConfig, Sources, State, database_status,
-    migrate_database, new_key, retain, serve,
+    migrate_database, new_key, retain, serve, verify_data_dir, verify_database,
 };
 use journal_command::JournalCommand;
 use std::error::Error;
@@ -54,6 +54,8 @@ enum DatabaseCommand {
     Migrate(ConfigOptions),
     /// Say which migrations were applied, how far each server is, and how large the tables are.
     Status(ConfigOptions),
+    /// Read all that a server would be restored from and compare it with the data directory of a server that stands still.
+    Verify(ConfigOptions),
     /// Move, archive and drop old rows, as the table dispatch.retention_policies says. May be stopped and run again.
     Retention {
         #[command(flatten)]
@@ -133,11 +135,24 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Database(DatabaseCommand::Status(options)) => {
             database_status(&load(options)?)?.iter().for_each(|line| println!("{line}"));
         }
+        Command::Database(DatabaseCommand::Verify(options)) => verify(&load(options)?)?,
         Command::Database(DatabaseCommand::Retention { sources, dry_run, archive_dir }) => {
             let options = RetentionOptions { dry_run, archive_dir };
             retain(&load(sources)?, &options, &mut |line| println!("{line}"))?;
         }
         Command::Journal(command) => journal_command::run(command)?,
+    }
+    Ok(())
+}
+
+fn verify(config: &ServerConfig) -> Result<(), Box<dyn Error>> {
+    let (shown, kept) = (verify_database(config)?, verify_data_dir(config.data_dir())?);
+    println!("the database is at record {}, the data directory at {}", shown.applied, kept.last);
+    for (market, seq, hash) in &shown.markets {
+        println!("market {market}: {seq} events, hash {hash}");
+    }
+    if (shown.applied, &shown.markets) != (kept.last, &kept.markets) {
+        return Err("the database does not hold what the data directory amounts to".into());
     }
     Ok(())
 }

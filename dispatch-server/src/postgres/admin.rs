@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Who asks by hand may wait longer than a server would.
-const PATIENCE: Duration = Duration::from_secs(3_600);
+const PATIENCE: Duration = Duration::from_hours(1);
 
 /// Something asked of the database that was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -233,9 +233,15 @@ impl Watch for Changes {
             EventKind::Configured { .. } => {
                 self.rules.push(Rules { market: market.clone(), entry: self.events.len() });
             }
-            EventKind::Resumed { extended, .. } => extended.iter().for_each(|(offer, _)| self.offer(market, *offer)),
+            EventKind::Resumed { extended, .. } => {
+                for (offer, _) in extended {
+                    self.offer(market, *offer);
+                }
+            }
             EventKind::Assigned { orders, driver, .. } => {
-                orders.iter().for_each(|order| self.assignments.begin(market, order, driver, event));
+                for order in orders {
+                    self.assignments.begin(market, order, driver, event);
+                }
             }
             EventKind::Returned { order, .. } => self.assignments.end(market, order, event.at, "returned"),
             EventKind::Delivered { order, .. } => self.assignments.end(market, order, event.at, "delivered"),

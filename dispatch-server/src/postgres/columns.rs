@@ -19,6 +19,7 @@ macro_rules! columns {
         struct $name { $($column: Vec<$type>),* }
 
         impl $name {
+            #[allow(clippy::too_many_arguments, reason = "as many as there are columns")]
             fn push(&mut self, $($column: $type),*) {
                 $(self.$column.push($column);)*
             }

@@ -77,12 +77,12 @@ async fn events(session: &mut Session, changes: &Changes) -> Result<(), Trouble>
             let event = json(&entry.event);
             columns.push(
                 entry.market.to_string(),
-                *seq as i64,
+                seq.cast_signed(),
                 millis(entry.at),
                 kind_of(&event),
                 joined(&entry.orders),
                 entry.driver.as_ref().map(ToString::to_string),
-                entry.offer.map(|offer| offer.0 as i64),
+                entry.offer.map(|offer| offer.0.cast_signed()),
                 actor.role.to_string(),
                 actor.name.as_ref().map(|text| plain(text.as_str())),
                 actor.address.as_ref().map(|text| plain(text.as_str())),
@@ -161,7 +161,7 @@ async fn assignments(session: &mut Session, changes: &Changes) -> Result<(), Tro
             columns.push(
                 assignment.market.to_string(),
                 assignment.order.to_string(),
-                assignment.seq as i64,
+                assignment.seq.cast_signed(),
                 assignment.driver.to_string(),
                 millis(assignment.at),
                 assignment.ended.and_then(|(at, _)| millis(at)),
@@ -186,7 +186,7 @@ async fn etas(session: &mut Session, changes: &Changes) -> Result<(), Trouble> {
             columns.push(
                 eta.market.to_string(),
                 eta.order.to_string(),
-                eta.seq as i64,
+                eta.seq.cast_signed(),
                 millis(eta.at),
                 eta.driver.to_string(),
                 eta.pickup_at.and_then(millis),

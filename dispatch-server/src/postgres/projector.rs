@@ -66,7 +66,7 @@ impl Projection {
         let (samples, taken) = Samples::new(database.sample_every);
         let mut bits = [0_u8; 16];
         getrandom::fill(&mut bits)?;
-        let token = bits.iter().map(|byte| format!("{byte:02x}")).collect();
+        let token = format!("{:032x}", u128::from_le_bytes(bits));
         let holder = Holder { server: database.server.clone(), epoch: i64::from(epoch), token };
         let breaker = Breaker::new(FIRST_WAIT, database.longest_wait);
         let known = feed.durable();
@@ -188,6 +188,11 @@ impl Projector {
                          stop the other one and start this one again; if not, stop it",
                         self.database.place
                     );
+                    self.session = None;
+                    while !self.feed.is_closed() {
+                        self.look();
+                        let _ = timeout(LOOK, self.closed()).await;
+                    }
                     return;
                 }
                 Err(trouble) => {
@@ -407,7 +412,7 @@ impl Projector {
             match (crowded, low) {
                 (false, false) => tracing::info!("new orders are taken again"),
                 (true, _) => {
-                    tracing::error!("{backlog} bytes wait for PostgreSQL: new orders are refused until they are fewer")
+                    tracing::error!("{backlog} bytes wait for PostgreSQL: new orders are refused until they are fewer");
                 }
                 (_, true) => tracing::error!(
                     "the disk is almost full, and {backlog} bytes on it wait for PostgreSQL: new orders are refused until \

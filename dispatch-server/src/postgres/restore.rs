@@ -77,7 +77,7 @@ pub(super) async fn read(session: &mut Session, database: &Database) -> Result<O
     }
     session.commit().await?;
     let epoch = u32::try_from(epoch).map_err(|error| Trouble::Nonsense(error.to_string()))?;
-    Ok(Some(Restored { image, seq: seq as u64, epoch }))
+    Ok(Some(Restored { image, seq: seq.cast_unsigned(), epoch }))
 }
 
 async fn orders(session: &mut Session, market: &str) -> Result<BTreeMap<OrderId, Order>, Trouble> {
@@ -137,7 +137,7 @@ async fn offers(session: &mut Session, market: &str, made: u64) -> Result<OfferB
         for row in &rows {
             after = row.try_get("id")?;
             let state = RawValue::from_string(row.try_get("state")?);
-            book.offers.insert(after as u64, state.map_err(|error| Trouble::Nonsense(error.to_string()))?);
+            book.offers.insert(after.cast_unsigned(), state.map_err(|error| Trouble::Nonsense(error.to_string()))?);
         }
         if rows.is_empty() {
             let text = serde_json::to_string(&book).map_err(|error| Trouble::Nonsense(error.to_string()))?;

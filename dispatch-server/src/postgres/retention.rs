@@ -21,7 +21,7 @@ const BATCH: i64 = 5_000;
 struct Manifest {
     partition: String,
     rows: i64,
-    bytes: i64,
+    bytes: u64,
     sha256: String,
 }
 
@@ -203,9 +203,10 @@ async fn archive(
         query("SELECT file, rows, bytes, sha256 FROM dispatch.archives WHERE partition = $1 AND state = 'written'");
     let written = session.rows(select.bind(partition)).await?;
     let (file, manifest) = if let Some(row) = written.first() {
-        let (rows, bytes, sha256) = (row.try_get("rows")?, row.try_get("bytes")?, row.try_get("sha256")?);
+        let (rows, bytes, sha256): (i64, i64, String) =
+            (row.try_get("rows")?, row.try_get("bytes")?, row.try_get("sha256")?);
         let file: String = row.try_get("file")?;
-        (PathBuf::from(file), Manifest { partition: partition.to_owned(), rows, bytes, sha256 })
+        (PathBuf::from(file), Manifest { partition: partition.to_owned(), rows, bytes: bytes.cast_unsigned(), sha256 })
     } else {
         let manifest = write(session, partition, folder, &file).await?;
         let insert = query(
@@ -214,7 +215,7 @@ async fn archive(
                  bytes = excluded.bytes, sha256 = excluded.sha256, at = now()",
         );
         let insert = insert.bind(partition).bind(file.to_string_lossy().into_owned());
-        session.run(insert.bind(manifest.rows).bind(manifest.bytes).bind(&manifest.sha256)).await?;
+        session.run(insert.bind(manifest.rows).bind(manifest.bytes.cast_signed()).bind(&manifest.sha256)).await?;
         say(format!("{partition}: {} rows were written to {}", manifest.rows, file.display()));
         (file, manifest)
     };
@@ -262,7 +263,7 @@ async fn write(session: &mut Session, partition: &str, folder: &Path, file: &Pat
             line.push('\n');
             hash.update(line.as_bytes());
             rows += 1;
-            bytes += line.len() as i64;
+            bytes += line.len() as u64;
             lines.write_all(line.as_bytes()).map_err(|error| unusable(&unfinished, &error))?;
         }
         match some.last() {
@@ -293,7 +294,7 @@ fn read(file: &Path, partition: &str) -> io::Result<Manifest> {
     while lines.read_until(b'\n', &mut line)? > 0 {
         hash.update(&line);
         rows += 1;
-        bytes += line.len() as i64;
+        bytes += line.len() as u64;
         line.clear();
     }
     Ok(Manifest { partition: partition.to_owned(), rows, bytes, sha256: hex(&hash.finalize()) })

@@ -101,7 +101,7 @@ pub(super) async fn write(
     changes: &Changes,
     image: &Image,
 ) -> Result<(), Trouble> {
-    let version = changes.upto as i64;
+    let version = changes.upto.cast_signed();
     for (market, parts) in &changes.markets {
         if let Some(snapshot) = image.markets.get(market) {
             self::market(session, server, market, *parts, snapshot, version).await?;
@@ -147,7 +147,7 @@ async fn market(
             .bind(market.as_str())
             .bind(server)
             .bind(version)
-            .bind(state.seq as i64)
+            .bind(state.seq.cast_signed())
             .bind(millis(state.at))
             .bind(json(&head))
             .bind(parts.rules.then(|| json(&rules)))
@@ -275,7 +275,7 @@ fn push_route(stops: &mut StopColumns, active: &mut ActiveColumns, market: &Mark
         stops.push(
             market.to_string(),
             id.clone(),
-            number as i32,
+            count(number),
             if stop.kind == StopKind::Pickup { "pickup" } else { "dropoff" },
             stop.position.lat(),
             stop.position.lng(),
@@ -288,7 +288,7 @@ fn push_route(stops: &mut StopColumns, active: &mut ActiveColumns, market: &Mark
     }
     for (slot, order) in driver.orders().enumerate() {
         let since = state.orders.get(order).and_then(|order| order.times.assigned);
-        active.push(market.to_string(), order.to_string(), id.clone(), slot as i32, since.and_then(millis));
+        active.push(market.to_string(), order.to_string(), id.clone(), count(slot), since.and_then(millis));
     }
 }
 
@@ -392,17 +392,22 @@ async fn offers(session: &mut Session, changes: &Changes, image: &Image, version
 fn push_offer(columns: &mut OfferColumns, market: &MarketId, offer: &Offer, retired: Option<Timestamp>) {
     columns.push(
         market.to_string(),
-        offer.id.0 as i64,
+        offer.id.0.cast_signed(),
         offer.driver.to_string(),
         joined(&offer.orders),
         millis(offer.made_at),
         millis(offer.expires_at),
         i32::from(offer.attempt),
-        offer.wave.map(|wave| wave.0 as i64),
+        offer.wave.map(|wave| wave.0.cast_signed()),
         outcome_word(offer.outcome),
         retired.and_then(millis),
         json(offer),
     );
+}
+
+/// A number of a few as a column has it.
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 fn vehicle_word(vehicle: Vehicle) -> &'static str {

@@ -93,9 +93,10 @@ impl Session {
     pub(super) async fn schema(&mut self) -> Result<Schema, Trouble> {
         let table = self.rows(query("SELECT to_regclass('dispatch.migrations') IS NOT NULL AS there")).await?;
         let there = table[0].try_get("there")?;
-        let applied = match there {
-            true => self.rows(query("SELECT version FROM dispatch.migrations WHERE success")).await?,
-            false => Vec::new(),
+        let applied = if there {
+            self.rows(query("SELECT version FROM dispatch.migrations WHERE success")).await?
+        } else {
+            Vec::new()
         };
         let applied = applied.iter().map(|row| row.try_get("version")).collect::<Result<BTreeSet<i64>, _>>()?;
         let known = |version: &i64| MIGRATIONS.iter().any(|(number, ..)| number == version);
@@ -145,7 +146,7 @@ impl Session {
         let update = query("UPDATE dispatch.servers SET epoch = $2, holder = $3, changed_at = now() WHERE name = $1");
         self.run(update.bind(&holder.server).bind(holder.epoch).bind(&holder.token)).await?;
         self.commit().await?;
-        Ok(applied as u64)
+        Ok(applied.cast_unsigned())
     }
 
     /// Within a transaction: moves on from one record to another, if it is still this server's to say.
@@ -161,7 +162,7 @@ impl Session {
              WHERE name = $1 AND epoch = $2 AND holder = $3 AND applied_seq = $4",
         );
         let update = update.bind(&holder.server).bind(holder.epoch).bind(&holder.token);
-        let update = update.bind(from as i64).bind(to as i64).bind(at.map(Timestamp::as_millis));
+        let update = update.bind(from.cast_signed()).bind(to.cast_signed()).bind(at.map(Timestamp::as_millis));
         match self.run(update).await? {
             1 => Ok(()),
             _ => Err(Trouble::Fenced(format!("server `{}` goes on elsewhere", holder.server))),
