@@ -56,7 +56,7 @@ enum DatabaseCommand {
     Status(ConfigOptions),
     /// Read all that a server would be restored from and compare it with the data directory of a server that stands still.
     Verify(ConfigOptions),
-    /// Move, archive and drop old rows, as the table dispatch.retention_policies says. May be stopped and run again.
+    /// Move, archive and drop old rows, as the table of retention policies says. May be stopped and run again.
     Retention {
         #[command(flatten)]
         sources: ConfigOptions,
@@ -77,7 +77,7 @@ struct ConfigOptions {
     /// Where to listen, as 127.0.0.1:8080.
     #[arg(long)]
     listen: Option<String>,
-    /// A PostgreSQL database that follows; better given as DISPATCH_DATABASE_URL.
+    /// A PostgreSQL database that follows; better given by the environment variable `DISPATCH_DATABASE_URL`.
     #[arg(long)]
     database_url: Option<String>,
     /// Where what happens is kept.
