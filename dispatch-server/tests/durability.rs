@@ -7,6 +7,7 @@ mod common;
 use common::{START, Server, order};
 use dispatch_core::Timestamp;
 use dispatch_server::{ManualClock, Sources, State};
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -169,4 +170,59 @@ async fn what_is_kept_in_memory_alone_is_gone() {
     server.post("/v1/orders", order("o")).await.ok();
     server.stop().await;
     assert!(!folder.0.exists());
+}
+
+/// Sends a command with an idempotency key.
+async fn once(server: &Server, key: &str, path: &str, body: &Value) -> common::Answer {
+    let headers = [("idempotency-key", key), ("content-type", "application/json")];
+    server.raw(Method::POST, path, &headers, body.to_string().into_bytes()).await
+}
+
+#[tokio::test]
+async fn a_request_with_a_key_is_carried_out_once_and_answered_as_the_first_time() {
+    let (folder, now) = (Folder::new(), clock(0));
+    let mut server = Server::on(now.clone(), &folder.file("")).await;
+    for restarted in [false, true] {
+        if restarted {
+            server.stop().await;
+            server = Server::on(now.clone(), &folder.file("")).await;
+        }
+        let placed = once(&server, "k-1", "/v1/orders", &order("o")).await.ok();
+        assert_eq!((placed.status, placed.at("/id").as_str()), (201, Some("o")), "after a restart: {restarted}");
+        // What the state would refuse by now was done, and shows what came of it.
+        let cancelled = once(&server, "k-2", "/v1/orders/o/cancel", &json!({"reason": "no"})).await.ok();
+        assert_eq!((cancelled.status, cancelled.at("/status").as_str()), (200, Some("cancelled")));
+    }
+    server.act("/v1/orders/o/cancel").await.problem(415, "unsupported_media_type");
+    once(&server, "k-3", "/v1/orders/o/cancel", &json!({"reason": "no"})).await.problem(409, "order_state");
+    // A refusal keeps nothing: the same key may be used for something else.
+    once(&server, "k-3", "/v1/orders", &order("p")).await.ok();
+    once(&server, "k-1", "/v1/orders", &order("q")).await.problem(422, "key_reused").field("Idempotency-Key");
+    server.get("/v1/orders/q").await.problem(404, "unknown_order");
+    // The key of one request is nothing to another.
+    assert_eq!(once(&server, "k-2", "/v1/orders", &order("q")).await.status, 201);
+    server.pass(24 * 3_600);
+    once(&server, "k-3", "/v1/orders", &order("r")).await.ok();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_odd_key_is_refused() {
+    let server = Server::start().await;
+    for key in ["", &"x".repeat(65)] {
+        once(&server, key, "/v1/orders", &order("o")).await.problem(422, "invalid_value").field("Idempotency-Key");
+    }
+    let body = order("o").to_string().into_bytes();
+    let json = ("content-type", "application/json");
+    let both = [("idempotency-key", "a"), ("x-idempotency-key", "b"), json];
+    server.raw(Method::POST, "/v1/orders", &both, body.clone()).await.problem(422, "invalid_value");
+    assert_eq!(
+        server.raw(Method::POST, "/v1/orders", &[("x-idempotency-key", "a"), json], body.clone()).await.status,
+        201
+    );
+    assert_eq!(
+        server.raw(Method::POST, "/v1/orders", &both[..1], body).await.problem(415, "unsupported_media_type").status,
+        415
+    );
+    server.stop().await;
 }

@@ -2,9 +2,11 @@
 
 mod commits;
 mod compact;
+mod keys;
 mod record;
 
 pub(crate) use commits::{Commits, Failed, Reply};
+pub(crate) use keys::{Accepted, Keys, Mark, Once};
 pub(crate) use record::{Image, Record};
 
 use crate::config::{Durability, DurabilityConfig};

@@ -2,6 +2,7 @@
 //!
 //! A record and a snapshot are JSON objects; fields may be added, and a reader takes the default for one that is not there.
 
+use super::keys::{Accepted, Keys};
 use dispatch_core::{DriverId, Event, MarketId, Snapshot, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -17,9 +18,16 @@ pub(crate) struct Record {
     /// Who works in this market from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) joined: Option<DriverId>,
+    /// The request it was, if that is to be carried out once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) accepted: Option<Accepted>,
 }
 
 impl Record {
+    pub(crate) fn of(at: Timestamp, market: MarketId, events: Vec<Event>) -> Self {
+        Self { at, market, events, joined: None, accepted: None }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("records have text keys")
     }
@@ -37,15 +45,21 @@ pub(crate) struct Image {
     pub(crate) markets: BTreeMap<MarketId, Snapshot>,
     /// Where each driver works.
     pub(crate) homes: BTreeMap<DriverId, MarketId>,
+    /// What was accepted lately of what is to be carried out once.
+    #[serde(default)]
+    pub(crate) keys: Keys,
 }
 
 impl Image {
     /// Goes on by the next record. A whole record that contradicts those before it is an error, and nobody's image any more.
     pub(crate) fn apply(&mut self, record: Record) -> Result<(), String> {
-        let Record { at, market, events, joined } = record;
+        let Record { at, market, events, joined, accepted } = record;
         self.at = self.at.max(Some(at));
         if let Some(driver) = joined {
             self.homes.insert(driver, market.clone());
+        }
+        if let Some(accepted) = accepted {
+            self.keys.insert(at, accepted);
         }
         let snapshot = self.markets.entry(market).or_default();
         events.iter().try_for_each(|event| snapshot.apply(event)).map_err(|error| error.to_string())

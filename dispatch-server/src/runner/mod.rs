@@ -46,6 +46,10 @@ pub(crate) enum Error {
     WhichDriver,
     #[error("not a cursor of this list")]
     Cursor,
+    #[error("another request came with this idempotency key; take a new key for a new request")]
+    KeyReused,
+    #[error("the same request is being carried out; ask again in a moment")]
+    InFlight,
     #[error("the server has as many requests waiting as it takes")]
     Busy,
     #[error("the server is stopping")]
@@ -132,6 +136,7 @@ fn run(mut world: World, messages: &Receiver<Message>, clock: &Clock, commits: &
         match message {
             Ok(Message::Do(job)) => {
                 world.pass_time(clock.now());
+                world.settle(commits.durable());
                 let reply = job(&mut world);
                 commits.push(&world.take_records())?;
                 commits.reply(reply);
