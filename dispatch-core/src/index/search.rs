@@ -329,3 +329,24 @@ pub(super) fn with_memory<T>(search: impl FnOnce(&mut Found) -> T) -> T {
     }
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn few_are_put_in_the_order_of_their_keys(
+            keys in vec(prop_oneof![0.0..=1.0f32, 0.5..0.5001f32, Just(0.25), Just(1.0)], 0..=ORDERED + 4),
+            limit in 1e-3..1e12f32,
+        ) {
+            let mut points: Vec<u64> = (0..).zip(&keys).map(|(entry, key)| ranked(key * limit, entry)).collect();
+            let mut expected = points.clone();
+            expected.sort_unstable();
+            order(&mut points, limit);
+            prop_assert_eq!(points, expected);
+        }
+    }
+}
