@@ -4,7 +4,7 @@ use crate::config::{ConfigError, EngineConfig};
 use crate::model::{
     Actor, DriverId, DriverSpec, KitchenStatus, OfferId, OrderId, OrderSpec, PlannedShift, Rating, Reason, Role,
 };
-use crate::units::Timestamp;
+use crate::units::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Something asked of the engine, and by whom.
@@ -36,6 +36,20 @@ pub enum Action {
     RollBackConfiguration {
         /// Which version.
         version: u32,
+    },
+    /// Go on after an outage, with nothing but the log. For the system, after [`Engine::restore`] and before anything else.
+    ///
+    /// Open offers are open that much longer, nobody is silent for not having been heard meanwhile, and orders and drivers
+    /// are paired once [`REPORTED_PERCENT`] % of the drivers who could get orders have sent a new fix, or after
+    /// [`WAIT_FOR_REPORTS`]. Deadlines stay where they were. From here on the engine is what its log makes it, whichever
+    /// snapshot it was restored from.
+    ///
+    /// [`Engine::restore`]: crate::Engine::restore
+    /// [`REPORTED_PERCENT`]: crate::REPORTED_PERCENT
+    /// [`WAIT_FOR_REPORTS`]: crate::WAIT_FOR_REPORTS
+    Resume {
+        /// For how long the engine was away. Counts from the last event at most.
+        down_for: Millis,
     },
     /// Make a driver known, or change what is known of it; a change needs a driver without orders and offers.
     RegisterDriver(DriverSpec),
@@ -164,6 +178,7 @@ impl Action {
         match self {
             Self::Configure(_) => "configure",
             Self::RollBackConfiguration { .. } => "roll_back_configuration",
+            Self::Resume { .. } => "resume",
             Self::RegisterDriver(_) => "register_driver",
             Self::RateDriver { .. } => "rate_driver",
             Self::PlanShift { .. } => "plan_shift",

@@ -53,7 +53,7 @@ pub(crate) struct Derived {
 struct Touched {
     orders: Vec<OrderId>,
     driver: Option<DriverId>,
-    offer: Option<OfferId>,
+    offers: Vec<OfferId>,
 }
 
 impl Derived {
@@ -92,7 +92,7 @@ impl Derived {
         if let Some(driver) = touched.driver.as_ref().and_then(|id| state.drivers.get(id)) {
             self.set_driver(driver, present);
         }
-        if let Some(offer) = touched.offer.and_then(|id| state.offers.get(id)) {
+        for offer in touched.offers.iter().filter_map(|id| state.offers.get(*id)) {
             self.set_offer(offer, present);
         }
     }
@@ -166,11 +166,14 @@ impl Touched {
         let order = |order: &OrderId| Self {
             orders: vec![order.clone()],
             driver: state.orders.get(order).and_then(|order| order.status.driver().cloned()),
-            offer: None,
+            offers: Vec::new(),
         };
         let driver = |driver: &DriverId| Self { driver: Some(driver.clone()), ..Self::default() };
         match event {
             EventKind::Configured { .. } => Self::default(),
+            EventKind::Resumed { extended, .. } => {
+                Self { offers: extended.iter().map(|(offer, _)| *offer).collect(), ..Self::default() }
+            }
             EventKind::DriverRegistered { driver: spec } => driver(&spec.id),
             EventKind::DriverRated { driver: id, .. }
             | EventKind::ShiftPlanned { driver: id, .. }
@@ -184,14 +187,14 @@ impl Touched {
             | EventKind::RepositionSuggested { driver: id, .. } => driver(id),
             EventKind::OrderPlaced { order: spec, .. } => order(&spec.id),
             EventKind::OfferMade { offer, driver, orders, .. } => {
-                Self { orders: orders.clone(), driver: Some(driver.clone()), offer: Some(*offer) }
+                Self { orders: orders.clone(), driver: Some(driver.clone()), offers: vec![*offer] }
             }
             EventKind::OfferClosed { offer, .. } => {
                 let Offer { driver, orders, .. } = state.offers.get(*offer).expect("an offer that is closed exists");
-                Self { orders: orders.clone(), driver: Some(driver.clone()), offer: Some(*offer) }
+                Self { orders: orders.clone(), driver: Some(driver.clone()), offers: vec![*offer] }
             }
             EventKind::Assigned { orders, driver, .. } => {
-                Self { orders: orders.clone(), driver: Some(driver.clone()), offer: None }
+                Self { orders: orders.clone(), driver: Some(driver.clone()), offers: Vec::new() }
             }
             EventKind::KitchenProgressed { order: id, .. }
             | EventKind::ReadyTimeChanged { order: id, .. }

@@ -35,6 +35,13 @@ pub enum EventKind {
         /// The rules.
         config: Box<EngineConfig>,
     },
+    /// The engine goes on after it was away. It has the log, and no position yet.
+    Resumed {
+        /// For how long it was away.
+        down_for: Millis,
+        /// The offers that were open when it went away, by number, each with when it expires now.
+        extended: Vec<(OfferId, Timestamp)>,
+    },
     /// A driver became known, or what is known of it changed.
     DriverRegistered {
         /// All that is known of it.

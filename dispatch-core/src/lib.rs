@@ -36,7 +36,8 @@
 //!
 //! * **One log.** [`Engine::handle`] and [`Engine::advance`] check, then emit [`Event`]s, and nothing changes but by
 //!   applying one: folding the events gives the [`State`]. Write them down, and you have durability, an audit trail and a
-//!   feed; [`Engine::restore`] goes on from a [`Snapshot`] and the events after it.
+//!   feed; [`Engine::restore`] goes on from a [`Snapshot`] and the events after it, and [`Action::Resume`] says how long it
+//!   was away.
 //! * **Time is an argument.** Call [`Engine::advance`] when [`Engine::next_deadline`] says so. An offer is open while
 //!   `now < expires_at`, whether or not anything noticed that it expired.
 //! * **Slack.** An order is held while the driver who would fetch it would come too early, and decided when the slack
@@ -92,7 +93,10 @@ pub use config::{
     ScorePreset, ScoreWeight, SearchRule, ServiceTimes, StartOn, SwapRule,
 };
 pub use demand::DemandMap;
-pub use engine::{Engine, Explanation, Opinion, Prospect, Recorded, RestoreError, Snapshot, Standing, WhyNot};
+pub use engine::{
+    Engine, Explanation, Opinion, Prospect, REPORTED_PERCENT, Recorded, RestoreError, Snapshot, Standing,
+    WAIT_FOR_REPORTS, WhyNot,
+};
 pub use eta::{Eta, Leg, SpeedError, StraightLine, TravelTime};
 pub use event::{Event, EventKind, HoldReason, ReturnReason, RoundFailure};
 pub use geo::{ANYWHERE, EARTH_RADIUS_M, Position, PositionError};

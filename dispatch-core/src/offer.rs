@@ -130,6 +130,13 @@ impl OfferBook {
         offer
     }
 
+    /// Lets an open offer expire later.
+    pub(crate) fn extend(&mut self, id: OfferId, expires_at: Timestamp) {
+        let offer = self.offers.get_mut(&id).expect("an offer that is extended exists");
+        assert!(offer.outcome.is_none() && expires_at >= offer.expires_at, "an open offer is extended");
+        offer.expires_at = expires_at;
+    }
+
     /// Removes a closed offer from memory. One for several orders goes with the first of them.
     pub(crate) fn forget(&mut self, id: OfferId) {
         let forgotten = self.offers.remove(&id);

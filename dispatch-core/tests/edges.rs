@@ -45,31 +45,6 @@ fn time_before_the_epoch_counts_as_the_epoch() {
     }
 }
 
-#[test]
-fn only_a_fix_ends_a_silence_also_after_a_restart() {
-    let mut market = Market::new(direct());
-    market.works("ana", 100.0);
-    market.disappears("ana");
-    assert_eq!(market.passes(121), [EventKind::DriverSilent { driver: driver("ana") }]);
-    let travel = Arc::new(StraightLine::default());
-    market.engine = Engine::restore(travel, Vec::new(), market.engine.snapshot(), []).unwrap();
-    assert_eq!(market.passes(10), []);
-    market.moves("ana", 100.0);
-    assert_eq!(market.passes(1), [EventKind::DriverHeard { driver: driver("ana") }]);
-}
-
-#[test]
-fn after_a_restart_nobody_is_silent_before_it_could_be_heard() {
-    let mut market = Market::new(direct());
-    market.works("ana", 100.0);
-    market.passes(600);
-    let travel = Arc::new(StraightLine::default());
-    market.engine = Engine::restore(travel, Vec::new(), market.engine.snapshot(), []).unwrap();
-    market.disappears("ana");
-    assert_eq!(market.passes(120), []);
-    assert_eq!(market.passes(1), [EventKind::DriverSilent { driver: driver("ana") }]);
-}
-
 #[derive(Debug)]
 struct NoNumber(&'static str);
 

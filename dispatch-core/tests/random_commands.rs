@@ -24,6 +24,8 @@ enum Op {
         role: Role,
         action: Box<Action>,
     },
+    /// The engine is away for so long, and goes on from its log.
+    Restart(i64),
     /// An answer to the newest offers, at once or when the offer expires.
     Answer {
         back: u64,
@@ -152,6 +154,7 @@ fn action() -> impl Strategy<Value = Action> {
     let (driver, order) = (|| (0..3u8).prop_map(driver_id), || (0..5u8).prop_map(order_id));
     prop_oneof![
         1 => config().prop_map(|config| Action::Configure(Box::new(config))),
+        1 => (-1..60i64).prop_map(|secs| Action::Resume { down_for: Millis::from_secs(secs) }),
         1 => (0..6u32).prop_map(|version| Action::RollBackConfiguration { version }),
         2 => driver_spec().prop_map(Action::RegisterDriver),
         1 => (driver(), 0..=5u8).prop_map(|(driver, stars)| Action::RateDriver {
@@ -191,6 +194,7 @@ fn op() -> impl Strategy<Value = Op> {
     let millis = prop_oneof![0..3_000i64, 1_000..60_000i64, 0..1_800_000i64, Just(30_000)];
     prop_oneof![
         5 => millis.prop_map(Op::Wait),
+        2 => prop_oneof![0..60_000i64, 0..1_800_000i64].prop_map(Op::Restart),
         6 => (0..3u8, -3_000..3_000i32).prop_map(|(driver, east_m)| Op::Fix { driver, east_m }),
         12 => (role(), action()).prop_map(|(role, action)| Op::Command { role, action: Box::new(action) }),
         6 => (0..3u64, prop_oneof![Just(-1i64), Just(0), Just(i64::MIN)], any::<bool>())
@@ -229,6 +233,10 @@ impl World {
             Op::Fix { driver, east_m } => {
                 let fix = Fix { position: at(east_m), at: self.now };
                 let _reported = self.simulation.report(self.now, &driver_id(driver), fix);
+            }
+            Op::Restart(millis) => {
+                self.now += Millis::new(millis);
+                self.simulation.restart(self.now, Millis::new(millis));
             }
             Op::Command { role, action } => self.act(role, *action),
             Op::Answer { back, late_ms, accept } => {

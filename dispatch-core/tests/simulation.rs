@@ -6,7 +6,7 @@ use dispatch_core::sim::city::{City, CityConfig};
 use dispatch_core::sim::mdrp::{Day, Instance, Knowledge, Metrics, check};
 use dispatch_core::sim::metrics::Metrics as CityMetrics;
 use dispatch_core::sim::{Proven, log_hash};
-use dispatch_core::{EngineConfig, Millis, OfferRule, ScorePreset};
+use dispatch_core::{EngineConfig, EventKind, Millis, OfferRule, ScorePreset};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -41,6 +41,35 @@ fn a_city_is_served_under_every_preset_and_offer_rule() {
             // In waves most offers are answered by somebody else's acceptance.
             assert_eq!(metrics.offers_withdrawn > metrics.offers_accepted, offers == wave, "seed {seed}: {metrics}");
         }
+    }
+}
+
+#[test]
+fn a_city_is_served_through_outages() {
+    let wave = OfferRule::Wave { size: 3, expires_after: Millis::from_secs(30) };
+    for (seed, offers) in [(20, EngineConfig::default().offers), (21, wave), (22, OfferRule::Direct)] {
+        let engine = EngineConfig { offers, ..EngineConfig::default() };
+        let config = CityConfig {
+            seed,
+            hours: 13,
+            drivers: 40,
+            places: 20,
+            orders_per_day: 300,
+            engine,
+            ..CityConfig::default()
+        };
+        let mut city = City::new(config).unwrap();
+        // Away for seconds, for longer than an offer is open, and for longer than it takes to be silent.
+        for down_s in [1, 45, 600].into_iter().cycle() {
+            if !city.run(Millis::from_secs(3_001)) {
+                break;
+            }
+            city.restart(Millis::from_secs(down_s));
+        }
+        let proven = city.prove().unwrap_or_else(|flaw| panic!("seed {seed}: {flaw}"));
+        let restarts = proven.log.iter().filter(|event| matches!(event.kind, EventKind::Resumed { .. })).count();
+        assert!(restarts >= 12, "seed {seed}: {restarts}");
+        assert!(proven.summary.delivered * 100 >= proven.summary.orders * 80, "seed {seed}: {:?}", proven.summary);
     }
 }
 

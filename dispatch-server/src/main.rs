@@ -120,7 +120,7 @@ async fn run_server(config: ServerConfig) -> Result<(), Box<dyn Error>> {
     let state = State::start(config)?;
     let interrupted = interrupted()?;
     tracing::info!("listening on http://{address}, the API is shown at http://{address}/docs/");
-    serve(state, listener, interrupted).await;
+    serve(state, listener, interrupted).await?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! A target panics when it finds a bug. `targets/` runs them under libFuzzer, `examples/random.rs` without it.
 
 use dispatch_core::{
-    Action, Command, DriverId, DriverSpec, EngineConfig, OrderId, OrderSpec, Position, Reason, Role, Timestamp,
+    Action, Command, DriverId, DriverSpec, EngineConfig, Millis, OrderId, OrderSpec, Position, Reason, Role, Timestamp,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
@@ -62,6 +62,7 @@ fn position_json_seeds() -> Vec<Vec<u8>> {
         Action::Configure(Box::new(config.clone())),
         Action::RegisterDriver(DriverSpec::new(driver.clone())),
         Action::StartShift { driver, until: Some(Timestamp::from_millis(1_700_000_000_000)) },
+        Action::Resume { down_for: Millis::from_secs(60) },
         Action::CancelOrder { order: id, reason: Reason::new("changed \"their\" mind").expect("short") },
     ];
     let mut seeds = vec![json(&position), json(&order), json(&config)];

@@ -36,7 +36,9 @@ impl Engine {
     /// When orders and drivers are matched next; `None` while there is nothing to match.
     fn next_window(&self) -> Option<Timestamp> {
         let config = &self.state.config;
-        let next = |every| self.clock.last_window.next_multiple(every);
+        // While reports are awaited every look at the positions counts as a window without pairs.
+        let last = if self.awaits_reports() { self.clock.last_watch } else { self.clock.last_window };
+        let next = |every| last.next_multiple(every);
         let waiting = self.derived.waiting.first().map(|(first_look, _)| next(config.window).max(*first_look));
         let movable = (!self.derived.movable.is_empty()).then(|| next(config.window));
         let reposition = config.reposition.filter(|_| !self.derived.on_shift.is_empty()).map(|rule| next(rule.every));
@@ -47,7 +49,7 @@ impl Engine {
     fn watch(&mut self, positions: &Positions) {
         let now = self.now();
         self.clock.last_watch = now;
-        let watching_since = *self.watching_since.get_or_insert(now);
+        let resumed_at = self.state.resumed_at.unwrap_or(Timestamp::MIN);
         self.sighted.clear();
         let mut news: Vec<(DriverId, bool)> = Vec::new();
         let mut departed: Vec<(OrderId, DriverId)> = Vec::new();
@@ -61,7 +63,7 @@ impl Engine {
             let driver = &self.state.drivers[id];
             let fix_at = fix.map_or(Timestamp::MIN, |fix| fix.at);
             // Only a fix ends a silence.
-            let heard_at = if driver.silent { fix_at } else { fix_at.max(shift_start(driver)).max(watching_since) };
+            let heard_at = if driver.silent { fix_at } else { fix_at.max(shift_start(driver)).max(resumed_at) };
             let silent = now - heard_at >= self.state.config.positions.silent_after;
             if silent != driver.silent {
                 news.push((id.clone(), silent));

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::window::{Decided, Shortlist, driver_of, orders};
-use crate::config::{OfferRule, RepositionRule};
+use crate::config::OfferRule;
 use crate::event::{EventKind, HoldReason, ReturnReason, RoundFailure};
 use crate::matching::candidates::Supply;
 use crate::matching::explanation::{Considered, Decision, MAX_RECORDED};
@@ -365,12 +365,12 @@ impl Engine {
     }
 
     /// Tells idle drivers where orders are to be expected.
-    pub(super) fn suggest_moves(
-        &self,
-        decided: &Decided<'_>,
-        rule: &RepositionRule,
-        now: Timestamp,
-    ) -> Vec<(DriverId, EventKind)> {
+    pub(super) fn suggest_moves(&self, decided: &Decided<'_>) -> Vec<(DriverId, EventKind)> {
+        let Some(rule) = &self.state.config.reposition else { return Vec::new() };
+        let now = self.now();
+        if self.clock.last_window.next_multiple(rule.every) > now {
+            return Vec::new();
+        }
         let used: BTreeSet<u32> =
             decided.planner.choices(&decided.plan).filter_map(|(_, edge)| edge).map(|edge| edge.supply).collect();
         let drivers = (0..).zip(&decided.planner.supplies[..decided.drivers]);
@@ -396,7 +396,8 @@ impl Engine {
             let Some((position, way)) = target else { continue };
             let driver = &self.state.drivers[&supply.driver.id];
             let free = supply.load == 0 && supply.from.at <= now;
-            if free && way >= SHORTEST_MOVE && Self::heading_allows_move(driver, now, rule.rest) {
+            let rested = driver.heading.is_none_or(|heading| now - heading.since >= rule.rest);
+            if free && rested && way >= SHORTEST_MOVE {
                 let (driver, arrive_at) = (supply.driver.id.clone(), now + way);
                 moves.push((driver.clone(), EventKind::RepositionSuggested { driver, position, arrive_at }));
             }

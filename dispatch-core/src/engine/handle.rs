@@ -20,6 +20,7 @@ impl Engine {
         match action {
             Action::Configure(config) => self.configure(config, name),
             Action::RollBackConfiguration { version } => self.roll_back(version, name),
+            Action::Resume { down_for } => self.resume(down_for, name),
             Action::RegisterDriver(spec) => self.register_driver(spec),
             Action::RateDriver { driver, rating } => {
                 self.driver(&driver)?;

@@ -5,10 +5,12 @@ mod commit;
 mod handle;
 mod opinion;
 mod queries;
+mod resume;
 mod window;
 
 pub use opinion::{Opinion, Prospect, Recorded, Standing, WhyNot};
 pub use queries::Explanation;
+pub use resume::{REPORTED_PERCENT, WAIT_FOR_REPORTS};
 
 use crate::command::{Command, Refusal};
 use crate::config::{ConfigError, EngineConfig};
@@ -39,8 +41,6 @@ pub struct Engine {
     clock: Clock,
     /// The last position of every driver on shift that has one, sorted by driver. Soft: gone after a restart.
     sighted: Vec<(DriverId, Anchor)>,
-    /// Since when the engine has been watching positions; nobody is silent before it has watched long enough.
-    watching_since: Option<Timestamp>,
     /// Who causes what is emitted now.
     actor: Actor,
     /// The events of the call under way.
@@ -61,8 +61,8 @@ impl Default for Clock {
     }
 }
 
-/// All of an engine at one point of its log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// All of an engine at one point of its log. The default is that before the first event.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     state: State,
     clock: Clock,
@@ -72,6 +72,16 @@ impl Snapshot {
     /// The state at that point.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Goes on by the next event of the log. Events that contradict the state assert.
+    pub fn apply(&mut self, event: &Event) -> Result<(), RestoreError> {
+        if event.seq != self.state.seq + 1 {
+            return Err(RestoreError::Gap { expected: self.state.seq + 1, found: event.seq });
+        }
+        self.state.apply(event);
+        self.clock.now = self.clock.now.max(event.at);
+        Ok(())
     }
 }
 
@@ -115,20 +125,16 @@ impl Engine {
     }
 
     /// The engine as it was at a snapshot, gone on by the events after it. Events that contradict the state assert.
+    ///
+    /// An engine that was away meanwhile is to be told for how long, before anything else: [`Action::Resume`](crate::Action::Resume).
     pub fn restore(
         travel: Arc<dyn TravelTime>,
         terms: Vec<Arc<dyn ScoreTerm>>,
-        snapshot: Snapshot,
+        mut snapshot: Snapshot,
         events: impl IntoIterator<Item = Event>,
     ) -> Result<Self, RestoreError> {
-        let Snapshot { mut state, mut clock } = snapshot;
-        for event in events {
-            if event.seq != state.seq + 1 {
-                return Err(RestoreError::Gap { expected: state.seq + 1, found: event.seq });
-            }
-            state.apply(&event);
-            clock.now = clock.now.max(event.at);
-        }
+        events.into_iter().try_for_each(|event| snapshot.apply(&event))?;
+        let Snapshot { state, clock } = snapshot;
         state.config.validate()?;
         let score = Score::resolve(&state.config.score, &terms)?;
         Ok(Self::around(state, clock, travel, terms, score))
@@ -149,7 +155,6 @@ impl Engine {
             score,
             clock,
             sighted: Vec::new(),
-            watching_since: None,
             actor: Actor::SYSTEM,
             pending: Vec::new(),
         }

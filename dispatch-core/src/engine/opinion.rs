@@ -3,8 +3,8 @@
 use super::Engine;
 use super::window::{Fleet, driver_of};
 use crate::command::Refusal;
-use crate::matching::candidates::{Candidate, Demand, Terms};
-use crate::matching::explanation::{Considered, Decision, Exclusion};
+use crate::matching::candidates::{Candidate, Demand, Terms, may_take};
+use crate::matching::explanation::{Considered, Decision, Exclusion, write_score};
 use crate::matching::plan::{Edge, Planner};
 use crate::model::{DispatchStatus, DriverId, Label, OrderId};
 use crate::route::plan::Task;
@@ -119,11 +119,6 @@ pub enum Recorded {
 
 fn points(milli: i64) -> f64 {
     milli as f64 / 1e3
-}
-
-fn write_score(f: &mut fmt::Formatter<'_>, score_milli: i64, terms: &[Label], parts_milli: &[i64]) -> fmt::Result {
-    write!(f, "{:.3} =", points(score_milli))?;
-    terms.iter().zip(parts_milli).try_for_each(|(term, milli)| write!(f, " {term} {:+.3}", points(*milli)))
 }
 
 impl Opinion {
@@ -305,12 +300,8 @@ fn recorded(decision: &Decision, order: &Order, driver: &Driver) -> Recorded {
         };
     }
     // Tests whose outcome does not change with time can be told apart afterwards.
-    let lasting = [
-        (Exclusion::AskedBefore, order.round.asked.contains(&driver.spec.id)),
-        (Exclusion::Capacity, order.spec.units > driver.spec.capacity),
-        (Exclusion::Skill, !order.spec.skills.is_subset(&driver.spec.skills)),
-    ];
-    if let Some((test, _)) = lasting.into_iter().find(|(test, fails)| *fails && excluded.contains_key(test)) {
+    let lasting = may_take(&order.spec, &order.round.asked, &driver.spec).err();
+    if let Some(test) = lasting.filter(|test| excluded.contains_key(test)) {
         return Recorded::Failed(test);
     }
     // Who was chosen for other reasons than its score may stand after better ones that were not recorded.

@@ -74,7 +74,7 @@ impl Engine {
     pub(super) fn run_window(&mut self) {
         let (rulings, moves) = {
             let decided = self.decide();
-            (self.rule(&decided), self.moves(&decided))
+            (self.rule(&decided), self.suggest_moves(&decided))
         };
         // Who takes an order over from another driver gets it after the other one has lost it.
         let (returned, others): (Vec<_>, Vec<_>) =
@@ -232,7 +232,6 @@ impl Engine {
             there_since: end.is_none().then(|| self.bound_for(driver)).flatten().map(|heading| heading.arrive_at),
             start,
             stops: if joinable { stops.iter().map(|stop| self.call(stop)).collect() } else { Vec::new() },
-            capacity: u32::from(driver.spec.capacity.get()),
         })
     }
 
@@ -254,7 +253,6 @@ impl Engine {
             there_since: None,
             start,
             stops: Vec::new(),
-            capacity: u32::from(driver.spec.capacity.get()),
         })
     }
 
@@ -298,20 +296,6 @@ impl Engine {
             list.found.dedup_by_key(|edge| edge.supply);
         }
         list
-    }
-
-    /// Where idle drivers had better wait.
-    fn moves(&self, decided: &Decided<'_>) -> Vec<(DriverId, crate::event::EventKind)> {
-        let Some(rule) = self.state.config.reposition else { return Vec::new() };
-        let now = self.now();
-        if self.clock.last_window.next_multiple(rule.every) > now {
-            return Vec::new();
-        }
-        self.suggest_moves(decided, &rule, now)
-    }
-
-    pub(super) fn heading_allows_move(driver: &Driver, now: Timestamp, rest: Millis) -> bool {
-        driver.heading.is_none_or(|heading| now - heading.since >= rest)
     }
 }
 

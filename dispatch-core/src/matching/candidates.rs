@@ -3,7 +3,7 @@
 use crate::config::ServiceTimes;
 use crate::eta::{Leg, TravelTime};
 use crate::matching::explanation::Exclusion;
-use crate::model::{DriverId, DriverSpec, Rating};
+use crate::model::{DriverId, DriverSpec, OrderSpec, Rating};
 use crate::route::Anchor;
 use crate::route::plan::{self, Call, Course, Delivery, SetOut, Task};
 use crate::units::{Meters, Millis, Timestamp};
@@ -49,8 +49,13 @@ pub struct Supply<'a> {
     pub(crate) start: Anchor,
     /// What it has to do, if another order could be fetched or brought in between.
     pub(crate) stops: Vec<Call<'a>>,
-    /// How many units fit at once.
-    pub(crate) capacity: u32,
+}
+
+impl Demand<'_> {
+    /// Whether this driver may be asked, whatever the times; otherwise the first test it fails.
+    pub(crate) fn may_go_to(&self, driver: &DriverSpec) -> Result<(), Exclusion> {
+        may_take(self.task.order, self.asked, driver)
+    }
 }
 
 impl Supply<'_> {
@@ -102,15 +107,14 @@ impl Candidate<'_> {
 }
 
 /// Whether this driver may be asked for this order, whatever the times; otherwise the first test it fails.
-pub(crate) fn may_take(demand: &Demand<'_>, supply: &Supply<'_>) -> Result<(), Exclusion> {
-    let order = demand.task.order;
-    if demand.asked.contains(&supply.driver.id) {
+pub(crate) fn may_take(order: &OrderSpec, asked: &BTreeSet<DriverId>, driver: &DriverSpec) -> Result<(), Exclusion> {
+    if asked.contains(&driver.id) {
         return Err(Exclusion::AskedBefore);
     }
-    if u32::from(order.units.get()) > supply.capacity {
+    if order.units > driver.capacity {
         return Err(Exclusion::Capacity);
     }
-    if !order.skills.is_subset(&supply.driver.skills) {
+    if !order.skills.is_subset(&driver.skills) {
         return Err(Exclusion::Skill);
     }
     Ok(())
@@ -167,7 +171,7 @@ impl Terms<'_> {
         supply: &Supply<'_>,
         judge: impl FnOnce(&Candidate<'_>) -> T,
     ) -> Option<T> {
-        if plan::peak_units(calls) > supply.capacity {
+        if plan::peak_units(calls) > u32::from(supply.driver.capacity.get()) {
             return None;
         }
         let course = plan::course(calls, set_out, self.now, self.service, self.travel);

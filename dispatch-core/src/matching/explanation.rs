@@ -104,6 +104,13 @@ impl Decision {
     }
 }
 
+/// A score and what each term contributes to it, in points.
+pub(crate) fn write_score(f: &mut fmt::Formatter<'_>, score: i64, terms: &[Label], parts: &[i64]) -> fmt::Result {
+    let points = |milli: i64| milli as f64 / 1e3;
+    write!(f, "{:.3} =", points(score))?;
+    terms.iter().zip(parts).try_for_each(|(term, milli)| write!(f, " {term} {:+.3}", points(*milli)))
+}
+
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -115,10 +122,8 @@ impl fmt::Display for Decision {
         )?;
         for considered in &self.best {
             let mark = if considered.chosen { "->" } else { "  " };
-            write!(f, "{mark} {} {:.3} =", considered.driver, considered.score_milli as f64 / 1e3)?;
-            for (term, milli) in self.terms.iter().zip(&considered.contributions_milli) {
-                write!(f, " {term} {:+.3}", *milli as f64 / 1e3)?;
-            }
+            write!(f, "{mark} {} ", considered.driver)?;
+            write_score(f, considered.score_milli, &self.terms, &considered.contributions_milli)?;
             writeln!(f)?;
         }
         for (reason, drivers) in &self.excluded {

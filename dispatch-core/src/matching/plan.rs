@@ -5,7 +5,7 @@
 //! row, and the window is paired again. What makes the total worse is undone.
 
 use crate::config::EngineConfig;
-use crate::matching::candidates::{Demand, Supply, Terms, may_take};
+use crate::matching::candidates::{Demand, Supply, Terms};
 use crate::matching::explanation::Exclusion;
 use crate::matching::pairing::{Pairing, Pairs};
 use crate::matching::score::Score;
@@ -76,7 +76,7 @@ impl<'a> Planner<'a> {
     /// What it costs if the driver fetches the order after all it has to do; otherwise the first test it fails.
     pub(crate) fn append(&self, demand: u32, supply: u32) -> Result<Edge, Exclusion> {
         let (asks, driver) = (&self.demands[demand as usize], &self.supplies[supply as usize]);
-        may_take(asks, driver)?;
+        asks.may_go_to(driver.driver)?;
         let score = self.terms.alone(&asks.task, driver, |candidate| self.score.total_milli(candidate));
         let cost = self.moving(&[demand], driver) - score.ok_or(Exclusion::ShiftEnds)?;
         Ok(Edge { supply, cost, joins: false })
@@ -85,7 +85,7 @@ impl<'a> Planner<'a> {
     /// What it costs if the order is fetched or brought in between what the driver has to do.
     pub(crate) fn join(&self, demand: u32, supply: u32) -> Result<Edge, Exclusion> {
         let (asks, driver) = (&self.demands[demand as usize], &self.supplies[supply as usize]);
-        may_take(asks, driver)?;
+        asks.may_go_to(driver.driver)?;
         let (cost, _) = self.best_join(demand, supply).ok_or(Exclusion::Capacity)?;
         Ok(Edge { supply, cost, joins: true })
     }
@@ -293,7 +293,7 @@ impl<'a> Planner<'a> {
         (leading, now): (&[Call<'a>], i64),
     ) -> Option<Merge<'a>> {
         let joining = &self.demands[self.rows[plan.rows[from] as usize].demands[0] as usize];
-        may_take(joining, supply).ok()?;
+        joining.may_go_to(supply.driver).ok()?;
         let routes = plan::insertions(leading, joining.task, self.rules.bundles.mode).into_iter();
         let (cost, calls) = self.cheapest(routes, &supply.at_end(), supply)?;
         let gain = plan.pairs.burdens[from].min(MOST_BURDEN_MILLI) - (cost - now) - self.min_gain();
@@ -314,7 +314,7 @@ impl<'a> Planner<'a> {
         supplies.dedup();
         let edge = |supply: u32| {
             let driver = &self.supplies[supply as usize];
-            let able = |&demand: &u32| may_take(&self.demands[demand as usize], driver).is_ok();
+            let able = |&demand: &u32| self.demands[demand as usize].may_go_to(driver.driver).is_ok();
             let able = self.has_room(driver, demands.len()) && demands.iter().all(able);
             let cost = able.then(|| self.cost(&calls, &driver.at_end(), driver)).flatten()?;
             Some(Edge { supply, cost: cost + self.moving(&demands, driver), joins: false })

@@ -215,7 +215,6 @@ mod tests {
             there_since: None,
             start: Anchor { position: at(here), at: now },
             stops: Vec::new(),
-            capacity: 1,
         };
         let order = OrderSpec::new(OrderId::new("o").unwrap(), at(pickup), at(dropoff));
         let (service, travel) = (EngineConfig::default().service, StraightLine::default());

@@ -20,7 +20,7 @@ use crate::index::{Fix, Reported};
 use crate::matching::score::ScoreTerm;
 use crate::model::DriverId;
 use crate::state::{Digest, State};
-use crate::units::Timestamp;
+use crate::units::{Millis, Timestamp};
 use auditor::{Auditor, Summary, Violation};
 use recording::Player;
 use std::sync::Arc;
@@ -29,8 +29,6 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Simulation {
     player: Player,
-    travel: Arc<dyn TravelTime>,
-    terms: Vec<Arc<dyn ScoreTerm>>,
     recording: Recording,
     log: Vec<Event>,
     /// After how many events the engine had caught up with which time.
@@ -103,9 +101,9 @@ impl Simulation {
         terms: Vec<Arc<dyn ScoreTerm>>,
     ) -> Result<Self, ConfigError> {
         let recording = Recording { config: config.clone(), fix_rules, inputs: Vec::new() };
-        let (player, first) = Player::new(config, fix_rules, travel.clone(), terms.clone())?;
+        let (player, first) = Player::new(config, fix_rules, travel, terms)?;
         let middle = (1, player.engine.snapshot());
-        Ok(Self { player, travel, terms, recording, log: vec![first], instants: Vec::new(), middle })
+        Ok(Self { player, recording, log: vec![first], instants: Vec::new(), middle })
     }
 
     /// The engine, for questions.
@@ -129,6 +127,17 @@ impl Simulation {
     pub fn report(&mut self, now: Timestamp, driver: &DriverId, fix: Fix) -> Reported {
         self.recording.inputs.push(Input::Fix { now, driver: driver.clone(), fix });
         self.player.report(now, driver, fix)
+    }
+
+    /// The engine was away until `now` and goes on: from a snapshot and the events after it, without any position.
+    ///
+    /// The snapshot is an older one, while a replay takes one of that very moment: it must make no difference.
+    pub fn restart(&mut self, now: Timestamp, down_for: Millis) -> &[Event] {
+        self.recording.inputs.push(Input::Restart { now, down_for });
+        let (len, snapshot) = self.middle.clone();
+        let tail = self.log[len..].to_vec();
+        let events = self.player.restart(snapshot, tail, now, down_for);
+        self.append(events)
     }
 
     /// Lets time pass, and returns what happened. Whatever was due by then has been done: nobody who calls at each deadline
@@ -156,8 +165,7 @@ impl Simulation {
     /// hold after every run.
     pub fn prove(self) -> Result<Proven, Flaw> {
         let summary = self.audit()?;
-        let Self { player, travel, terms, recording, log, middle: (len, snapshot), .. } = self;
-        let engine = player.engine;
+        let Self { player: Player { engine, travel, terms, .. }, recording, log, middle: (len, snapshot), .. } = self;
         if !engine.derived_is_consistent() {
             return Err(Flaw::Derived);
         }

@@ -1,14 +1,14 @@
 //! Recordings: what went into an engine, so that a day can be run again.
 
-use crate::command::Command;
+use crate::command::{Action, Command};
 use crate::config::{ConfigError, EngineConfig, FixRules};
-use crate::engine::Engine;
+use crate::engine::{Engine, Snapshot};
 use crate::eta::TravelTime;
 use crate::event::Event;
 use crate::index::{Fix, PositionIndex, Positions, Reported, Slot};
 use crate::matching::score::ScoreTerm;
-use crate::model::DriverId;
-use crate::units::Timestamp;
+use crate::model::{DriverId, Role};
+use crate::units::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
@@ -33,6 +33,13 @@ pub enum Input {
         driver: DriverId,
         /// Where and when it was there.
         fix: Fix,
+    },
+    /// The engine was away, and went on from its log without any position.
+    Restart {
+        /// When it went on.
+        now: Timestamp,
+        /// For how long it was away.
+        down_for: Millis,
     },
     /// Time passed, with the positions as they stood.
     Advance {
@@ -80,6 +87,9 @@ pub enum RecordingError {
 #[derive(Debug)]
 pub(crate) struct Player {
     pub(crate) engine: Engine,
+    pub(crate) travel: Arc<dyn TravelTime>,
+    pub(crate) terms: Vec<Arc<dyn ScoreTerm>>,
+    fix_rules: FixRules,
     index: PositionIndex,
     slots: BTreeMap<DriverId, Slot>,
     positions: Positions,
@@ -92,9 +102,12 @@ impl Player {
         travel: Arc<dyn TravelTime>,
         terms: Vec<Arc<dyn ScoreTerm>>,
     ) -> Result<(Self, Event), ConfigError> {
-        let (engine, first) = Engine::with_terms(config, travel, terms)?;
+        let (engine, first) = Engine::with_terms(config, travel.clone(), terms.clone())?;
         let index = PositionIndex::new(fix_rules)?;
-        Ok((Self { engine, index, slots: BTreeMap::new(), positions: Positions::default() }, first))
+        Ok((
+            Self { engine, travel, terms, fix_rules, index, slots: BTreeMap::new(), positions: Positions::default() },
+            first,
+        ))
     }
 
     pub(crate) fn report(&mut self, now: Timestamp, driver: &DriverId, fix: Fix) -> Reported {
@@ -104,6 +117,24 @@ impl Player {
             self.slots.insert(driver.clone(), slot);
         }
         self.index.report(slot, fix, now)
+    }
+
+    /// Goes on after an outage, from a snapshot and the events after it.
+    pub(crate) fn restart(
+        &mut self,
+        snapshot: Snapshot,
+        tail: Vec<Event>,
+        now: Timestamp,
+        down_for: Millis,
+    ) -> Vec<Event> {
+        let restored = Engine::restore(self.travel.clone(), self.terms.clone(), snapshot, tail)
+            .expect("the log has no gap and its configuration was accepted before");
+        assert_eq!(restored.state(), self.engine.state(), "a restored engine knows what the old one knew");
+        self.engine = restored;
+        self.index = PositionIndex::new(self.fix_rules).expect("these rules were accepted before");
+        self.slots.clear();
+        let resume = Action::Resume { down_for: down_for.max(Millis::ZERO) }.by(Role::System);
+        self.engine.handle(now, resume).expect("the system may resume")
     }
 
     pub(crate) fn advance(&mut self, now: Timestamp) -> Vec<Event> {
@@ -128,6 +159,10 @@ impl Recording {
                 }
                 Input::Fix { now, driver, fix } => {
                     let _reported = player.report(*now, driver, *fix);
+                }
+                Input::Restart { now, down_for } => {
+                    let snapshot = player.engine.snapshot();
+                    log.extend(player.restart(snapshot, Vec::new(), *now, *down_for));
                 }
                 Input::Advance { now } => log.extend(player.advance(*now)),
             }

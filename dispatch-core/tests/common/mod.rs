@@ -7,11 +7,13 @@ use dispatch_core::{
     OrderSpec, Position, Positions, Refusal, Role, StartOn, StraightLine, Timestamp,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub(crate) struct Market {
     pub(crate) engine: Engine,
     pub(crate) now: Timestamp,
-    fixes: BTreeMap<DriverId, Position>,
+    /// Where drivers are, and since when they have not said so any more.
+    fixes: BTreeMap<DriverId, (Position, Option<Timestamp>)>,
 }
 
 pub(crate) fn driver(id: &str) -> DriverId {
@@ -68,12 +70,22 @@ impl Market {
 
     /// From now on the driver reports this place with every window.
     pub(crate) fn moves(&mut self, id: &str, metres: f64) {
-        self.fixes.insert(driver(id), at(metres));
+        self.fixes.insert(driver(id), (at(metres), None));
     }
 
-    /// The driver reports nothing any more.
+    /// The driver reports nothing any more: what is known of it gets old.
     pub(crate) fn disappears(&mut self, id: &str) {
-        self.fixes.remove(&driver(id));
+        let fix = self.fixes.get_mut(&driver(id)).expect("the driver has been somewhere");
+        fix.1.get_or_insert(self.now);
+    }
+
+    /// The engine is away for so many seconds, and goes on from a snapshot.
+    pub(crate) fn restarts(&mut self, down_s: i64) -> Vec<EventKind> {
+        self.now += secs(down_s);
+        self.fixes.retain(|_, (_, until)| until.is_none());
+        let travel = Arc::new(StraightLine::default());
+        self.engine = Engine::restore(travel, Vec::new(), self.engine.snapshot(), []).unwrap();
+        self.by(Role::System, Action::Resume { down_for: secs(down_s) })
     }
 
     /// Submits an order that takes these minutes to prepare, from one place to another.
@@ -95,7 +107,8 @@ impl Market {
     fn second(&mut self) -> Vec<EventKind> {
         self.now += secs(1);
         let now = self.now;
-        let fixes = self.fixes.iter().map(|(id, position)| (id.clone(), Fix { position: *position, at: now }));
+        let fixes =
+            self.fixes.iter().map(|(id, &(position, until))| (id.clone(), Fix { position, at: until.unwrap_or(now) }));
         let events = self.engine.advance(now, &Positions::from_fixes(fixes));
         assert!(self.engine.derived_is_consistent());
         kinds(events)

@@ -8,7 +8,7 @@ use dispatch_core::{
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What became of a reported position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,16 +47,13 @@ impl Sightings {
 struct Post {
     sightings: Arc<Sightings>,
     slot: Slot,
-    seen: Mutex<Seen>,
-    /// When the last believed fix was measured, in milliseconds: read inside searches, where no lock may be taken.
-    heard_at: AtomicI64,
+    allowance: Mutex<Allowance>,
 }
 
-#[derive(Clone, Copy)]
-struct Seen {
-    last: Option<Fix>,
-    /// Milliseconds of allowance left; a report takes [`PER_FIX`].
-    allowance: Millis,
+/// How soon a driver may report again.
+struct Allowance {
+    /// What is left; a report takes [`PER_FIX`].
+    left: Millis,
     counted_at: Timestamp,
 }
 
@@ -88,10 +85,8 @@ impl Fleet {
         let slot = sightings.index.slot(driver);
         let slot = slot.expect("the index holds as many drivers as the market; the configuration is checked for it");
         sightings.index.set_available(slot, false);
-        let seen = Seen { last: None, allowance: BURST, counted_at: Timestamp::MIN };
-        let post =
-            Post { sightings: sightings.clone(), slot, seen: Mutex::new(seen), heard_at: AtomicI64::new(i64::MIN) };
-        posts.insert(driver.clone(), Arc::new(post));
+        let allowance = Mutex::new(Allowance { left: BURST, counted_at: Timestamp::MIN });
+        posts.insert(driver.clone(), Arc::new(Post { sightings: sightings.clone(), slot, allowance }));
     }
 
     /// The market a driver is registered in.
@@ -102,7 +97,7 @@ impl Fleet {
     /// The last believed fix of a driver.
     pub(crate) fn last_fix(&self, driver: &DriverId) -> Option<Fix> {
         let post = self.posts.read().get(driver).cloned()?;
-        post.seen.lock().last
+        post.last_fix()
     }
 
     pub(super) fn set_available(&self, driver: &DriverId, available: bool) {
@@ -122,15 +117,12 @@ impl Fleet {
         let post = self.posts.read().get(driver).cloned();
         let post = post.ok_or_else(|| Refusal::UnknownDriver { driver: driver.clone() })?;
         post.sightings.reported.fetch_add(1, Ordering::Relaxed);
-        let mut seen = post.seen.lock();
-        if !seen.allows(now) {
+        if !post.allowance.lock().allows(now) {
             return Ok(FixResult::RateLimited);
         }
         let fix = Fix { position, at: at.unwrap_or(now) };
         let judged = post.sightings.index.report(post.slot, fix, now);
         if judged == Reported::Moved {
-            seen.last = Some(fix);
-            post.heard_at.store(fix.at.as_millis(), Ordering::Relaxed);
             post.sightings.moved.fetch_add(1, Ordering::Relaxed);
         }
         Ok(FixResult::Judged(judged))
@@ -146,21 +138,27 @@ impl Fleet {
         since: Timestamp,
     ) -> Vec<(DriverId, Meters)> {
         let posts = self.posts.read();
-        let heard = |post: &Arc<Post>| post.heard_at.load(Ordering::Relaxed) >= since.as_millis();
+        let heard = |post: &Arc<Post>| post.last_fix().is_some_and(|fix| fix.at >= since);
         let found = sightings.index.nearest(at, radius, limit, |driver| posts.get(driver).is_some_and(heard));
         found.into_iter().map(|(driver, distance)| (driver.clone(), distance)).collect()
     }
 }
 
-impl Seen {
+impl Post {
+    fn last_fix(&self) -> Option<Fix> {
+        self.sightings.index.last(self.slot).map(|(fix, _)| fix)
+    }
+}
+
+impl Allowance {
     /// Whether one more report is allowed now, and counts it.
     fn allows(&mut self, now: Timestamp) -> bool {
         let earned = (now - self.counted_at).max(Millis::ZERO);
-        self.allowance = (self.allowance + earned).min(BURST);
+        self.left = (self.left + earned).min(BURST);
         self.counted_at = self.counted_at.max(now);
-        let allowed = self.allowance >= PER_FIX;
+        let allowed = self.left >= PER_FIX;
         if allowed {
-            self.allowance = self.allowance - PER_FIX;
+            self.left = self.left - PER_FIX;
         }
         allowed
     }
@@ -173,10 +171,10 @@ mod tests {
     #[test]
     fn five_at_once_then_one_a_second() {
         let start = Timestamp::from_millis(1_000_000);
-        let mut seen = Seen { last: None, allowance: BURST, counted_at: Timestamp::MIN };
-        assert_eq!((0..7).filter(|_| seen.allows(start)).count(), 5);
+        let mut allowance = Allowance { left: BURST, counted_at: Timestamp::MIN };
+        assert_eq!((0..7).filter(|_| allowance.allows(start)).count(), 5);
         let later = start + Millis::from_secs(2);
-        assert_eq!((0..7).filter(|_| seen.allows(later)).count(), 2);
-        assert!(!seen.allows(start), "an earlier time earns nothing");
+        assert_eq!((0..7).filter(|_| allowance.allows(later)).count(), 2);
+        assert!(!allowance.allows(start), "an earlier time earns nothing");
     }
 }

@@ -19,6 +19,8 @@ pub(super) enum Shift {
 pub(super) struct Driver {
     pub(super) spec: DriverSpec,
     pub(super) shift: Shift,
+    /// When its shift began.
+    since: Timestamp,
     pub(super) until: Option<Timestamp>,
     pub(super) paused: bool,
     pub(super) silent: bool,
@@ -35,6 +37,7 @@ impl Driver {
         Self {
             spec,
             shift: Shift::Off,
+            since: Timestamp::MIN,
             until: None,
             paused: false,
             silent: false,
@@ -86,9 +89,11 @@ impl Auditor {
     }
 
     pub(super) fn shift_started(&mut self, id: &DriverId, until: Option<Timestamp>) -> Check {
+        let at = self.at;
         let driver = self.driver_mut(id)?;
         ensure(driver.shift == Shift::Off, rule::DRIVER_SHIFT, || format!("driver {id} is {}", driver.state()))?;
         driver.sent.clear();
+        driver.since = at;
         (driver.shift, driver.until, driver.paused, driver.silent) = (Shift::On, until, false, false);
         self.watch_driver(id);
         Ok(())
@@ -136,8 +141,11 @@ impl Auditor {
     }
 
     pub(super) fn driver_silent(&mut self, id: &DriverId) -> Check {
+        let (at, resumed_at, after) = (self.at, self.resumed_at, self.config.positions.silent_after);
         let driver = self.on_shift(id)?;
         ensure(!driver.silent, rule::DRIVER_SILENCE, || format!("driver {id} is silent already"))?;
+        let heard = resumed_at.map_or(driver.since, |resumed_at| resumed_at.max(driver.since));
+        ensure(at - heard >= after, rule::SILENT_EARLY, || format!("driver {id} could be heard from {heard} on"))?;
         driver.silent = true;
         self.gone.insert(id.clone());
         if self.config.positions.return_orders_of_silent {

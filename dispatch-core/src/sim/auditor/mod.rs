@@ -21,7 +21,7 @@ use crate::config::{EngineConfig, ServiceTimes};
 use crate::event::{Event, EventKind, ReturnReason};
 use crate::model::{DriverId, OfferId, OrderId, Role};
 use crate::offer::OfferOutcome;
-use crate::units::Timestamp;
+use crate::units::{Millis, Timestamp};
 use drivers::Driver;
 use due::Subject;
 use offers::{OpenOffer, Wave};
@@ -35,6 +35,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Auditor {
     seq: u64,
     at: Timestamp,
+    /// When the event before the last one happened.
+    before: Timestamp,
+    /// When the engine last went on after an outage.
+    resumed_at: Option<Timestamp>,
     version: u32,
     config: EngineConfig,
     /// The service times of every version: a route that was planned earlier may follow earlier ones.
@@ -151,7 +155,7 @@ impl Auditor {
             self.settle()?;
             self.gone.clear();
         }
-        (self.seq, self.at) = (event.seq, event.at);
+        (self.seq, self.before, self.at) = (event.seq, self.at, event.at);
         self.totals.events += 1;
         Ok(())
     }
@@ -208,6 +212,7 @@ impl Auditor {
         let role = event.actor.role;
         match &event.kind {
             EventKind::Configured { version, config } => self.configured(role, *version, config),
+            EventKind::Resumed { down_for, extended } => self.resumed(role, *down_for, extended),
             EventKind::DriverRegistered { driver } => self.driver_registered(driver),
             EventKind::DriverRated { driver, .. } => self.driver(driver).map(drop),
             EventKind::ShiftPlanned { driver, planned } => self.shift_planned(driver, *planned),
@@ -261,6 +266,24 @@ impl Auditor {
         self.config = config.clone();
         self.services.push(config.service);
         self.watch_everything();
+        Ok(())
+    }
+
+    fn resumed(&mut self, role: Role, down_for: Millis, extended: &[(OfferId, Timestamp)]) -> Check {
+        ensure(role == Role::System, rule::RESUME_ROLE, || format!("a {role} said so"))?;
+        let went_away = self.at - down_for;
+        let possible = went_away <= self.at && self.before <= went_away;
+        ensure(possible, rule::RESUME_OUTAGE, || {
+            format!("away for {} ms, the last event was at {}", down_for.get(), self.before)
+        })?;
+        let open = self.open.values().filter(|offer| went_away < offer.expires_at);
+        let expected: Vec<_> = open.map(|offer| (offer.id, offer.expires_at + down_for)).collect();
+        ensure(extended == expected, rule::RESUME_OFFERS, || format!("{extended:?} instead of {expected:?}"))?;
+        for (offer, expires_at) in expected {
+            self.open.get_mut(&offer).expect("it is one of those open").expires_at = expires_at;
+            self.watch_offer(offer);
+        }
+        self.resumed_at = Some(self.at);
         Ok(())
     }
 

@@ -16,6 +16,10 @@ rules! {
     LOG_CONFIG_ROLE = "log.config_role": "Rules are set by a dispatcher or the system.";
     LOG_CONFIG_VERSION = "log.config_version": "Versions of the rules count up from 1 by one.";
 
+    RESUME_ROLE = "resume.role": "Only the system says that the engine was away.";
+    RESUME_OUTAGE = "resume.outage": "An outage is not negative, and began no earlier than the last event.";
+    RESUME_OFFERS = "resume.offers": "After an outage the offers that were open before are open that much longer, and no others.";
+
     LIMIT_ORDERS = "limit.orders": "No more orders are in memory than the market holds.";
     LIMIT_DRIVERS = "limit.drivers": "No more drivers are registered than the market holds.";
 
@@ -24,6 +28,7 @@ rules! {
     DRIVER_SHIFT = "driver.shift": "A shift starts when there is none, ends when there is one, and the rest needs one.";
     DRIVER_PAUSE = "driver.pause": "Pause and resume alternate.";
     DRIVER_SILENCE = "driver.silence": "Silent and heard alternate.";
+    SILENT_EARLY = "silent.early": "A driver is silent no sooner after the start of its shift or an outage than the rules say.";
     REPOSITION_IDLE = "reposition.idle": "Only a driver who is available and has nothing to do is told to wait elsewhere.";
     REPOSITION_PAST = "reposition.past": "Nobody is told to be somewhere in the past.";
     SHIFT_PLANNED = "shift.planned": "A shift on the roster lies ahead and ends after it begins.";

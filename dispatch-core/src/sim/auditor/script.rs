@@ -80,19 +80,21 @@ pub(in crate::sim) fn driver_spec(id: &str) -> DriverSpec {
 
 impl Script {
     pub(in crate::sim) fn empty() -> Self {
+        let mut config = EngineConfig::default();
+        config.positions.silent_after = Millis::ZERO;
         Self {
             lines: Vec::new(),
             at: secs(0),
             role: Role::System,
             version: 0,
-            config: EngineConfig::default(),
+            config,
             orders: BTreeMap::new(),
             offers: Vec::new(),
             one_by_one: false,
         }
     }
 
-    /// The default rules: confirmed orders, offers of 30 s.
+    /// The default rules: confirmed orders, offers of 30 s. But for silence, which may be noticed at once.
     pub(in crate::sim) fn new() -> Self {
         Self::with(|_| ())
     }
@@ -150,6 +152,12 @@ impl Script {
         self.version += 1;
         let (version, config) = (self.version, Box::new(self.config.clone()));
         self.event(EventKind::Configured { version, config })
+    }
+
+    /// The engine was away for so many seconds, and these offers expire then.
+    pub(in crate::sim) fn restarted(self, down_s: i64, extended: &[(u64, i64)]) -> Self {
+        let extended = extended.iter().map(|&(offer, expires_at)| (OfferId(offer), secs(expires_at))).collect();
+        self.event(EventKind::Resumed { down_for: Millis::from_secs(down_s), extended })
     }
 
     pub(in crate::sim) fn register(self, driver: DriverSpec) -> Self {

@@ -1,5 +1,6 @@
 //! One log for each rule that breaks it with its last line, beside logs of all events that break none.
 
+mod hostile;
 mod waves;
 
 use super::rule;
@@ -46,6 +47,11 @@ fn failed_round() -> Script {
         .round_failed("o", RoundFailure::AttemptsUsed)
 }
 
+/// A driver on shift, silent after two minutes.
+fn patient() -> Script {
+    Script::with(|config| config.positions.silent_after = Millis::from_secs(120)).driver("d")
+}
+
 fn cold() -> OrderSpec {
     OrderSpec { skills: BTreeSet::from([Skill::new("cold-box").unwrap()]), ..order_spec("o") }
 }
@@ -72,6 +78,14 @@ fn log_and_drivers() -> Vec<Case> {
             rule::LOG_CONFIG_VERSION,
             Script::empty().configure(|_| ()).edit(edit!(Configured { version } => *version = 0)),
         ),
+        (rule::RESUME_ROLE, new().by(Role::Dispatcher).restarted(0, &[])),
+        (rule::RESUME_OUTAGE, new().at(10).restarted(11, &[])),
+        (rule::RESUME_OUTAGE, new().at(10).restarted(-1, &[])),
+        (rule::RESUME_OFFERS, waiting().offer("d", &["o"]).at(10).restarted(10, &[])),
+        (rule::RESUME_OFFERS, waiting().offer("d", &["o"]).at(10).restarted(10, &[(1, 41)])),
+        (rule::RESUME_OFFERS, waiting().offer("d", &["o"]).at(40).restarted(10, &[(1, 40)])),
+        (rule::SILENT_EARLY, patient().at(119).silent("d")),
+        (rule::SILENT_EARLY, patient().at(600).restarted(300, &[]).at(719).silent("d")),
         (rule::LIMIT_ORDERS, Script::with(|config| config.limits.orders = 1).placed("o").placed("p")),
         (rule::LIMIT_DRIVERS, Script::with(|config| config.limits.drivers = 1).driver("d").register(driver_spec("e"))),
         (rule::DRIVER_KNOWN, new().shift("d", None)),
@@ -430,6 +444,15 @@ fn each_rule_has_a_log_that_breaks_it() {
 }
 
 #[test]
+fn an_offer_outlives_an_outage() {
+    let offered = || waiting().offer("d", &["o"]).at(300).restarted(280, &[(1, 310)]).instant();
+    offered().at(309).accept().instant().audit().unwrap();
+    offered().at(310).close(1, Expired).instant().audit().unwrap();
+    patient().at(600).restarted(300, &[]).at(720).silent("d").instant().audit().unwrap();
+    waiting().offer("d", &["o"]).at(300).restarted(270, &[]).close(1, Expired).instant().audit().unwrap();
+}
+
+#[test]
 fn the_life_of_an_order_under_offers_breaks_nothing() {
     let totals = new()
         .driver("d")
@@ -588,41 +611,4 @@ fn a_violation_says_where_and_what() {
     let violation = waiting().at(7).picked_up("d", "o").audit().unwrap_err().1;
     let text = "event 7 at 7000 ms breaks order.transition: order o is waiting and cannot be picked up";
     assert_eq!(violation.to_string(), text);
-}
-
-mod hostile {
-    use super::*;
-    use crate::event::Event;
-    use crate::model::Actor;
-    use proptest::prelude::*;
-
-    /// Every event of every log above, for any other log to get mixed with.
-    fn pool() -> Vec<Event> {
-        cases().iter().flat_map(|(_, script)| script.events()).collect()
-    }
-
-    proptest! {
-        /// A log that makes no sense is a violation, never a panic.
-        #[test]
-        fn no_sequence_of_events_makes_the_auditor_fail(picks in proptest::collection::vec(any::<prop::sample::Index>(), 1..60)) {
-            let pool = pool();
-            let mut auditor = super::super::Auditor::new();
-            auditor.observe(&new().events()[0]).unwrap();
-            let mut seq = 1;
-            for pick in picks {
-                let Event { kind, .. } = pick.get(&pool).clone();
-                let event = Event { seq: seq + 1, at: secs(0), actor: Actor::of(Role::Dispatcher), kind };
-                // A refused event is left out, as if the log had gone on without it.
-                let mut next = auditor.clone();
-                if next.observe(&event).is_ok() {
-                    (auditor, seq) = (next, seq + 1);
-                }
-                let _ = auditor.clone().check_instant(secs(100_000));
-            }
-            let orders: Vec<_> = auditor.drivers.values().flat_map(|driver| &driver.orders).collect();
-            let distinct: BTreeSet<_> = orders.iter().collect();
-            prop_assert_eq!(orders.len(), distinct.len(), "an order has two drivers");
-            prop_assert!(auditor.open.values().all(|offer| auditor.drivers[&offer.driver].offer == Some(offer.id)));
-        }
-    }
 }

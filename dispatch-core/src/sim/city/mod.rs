@@ -183,6 +183,13 @@ impl City {
         }
     }
 
+    /// The engine is away for so long. What people do meanwhile reaches it afterwards.
+    pub fn restart(&mut self, down_for: Millis) {
+        self.now += down_for;
+        let news = self.simulation.restart(self.now, down_for).to_vec();
+        self.spread(&news);
+    }
+
     /// Proves the run: see [`Simulation::prove`].
     pub fn prove(self) -> Result<Proven, Flaw> {
         self.simulation.prove()
