@@ -20,8 +20,8 @@ const FEW: usize = 128;
 /// So many are asked about at a time.
 const AT_ONCE: usize = 8;
 
-/// So many are put in order at once.
-const ORDERED: usize = 32;
+/// No more than this are put in order in one go.
+const FEW_RANKED: usize = 32;
 
 /// How often moving points are gathered before they are looked at one by one.
 const ATTEMPTS: u32 = 4;
@@ -215,10 +215,10 @@ impl Search {
         // Those that probably are enough are put in order first.
         let part = (limit as f32 * 1.125 + 2.0) / found.ranked.len() as f32;
         let mut ranked = mem::take(&mut found.ranked);
-        let first = if ranked.len() > ORDERED && part < 0.8 { partition(&mut ranked, reach * part) } else { 0 };
+        let first = if ranked.len() > FEW_RANKED && part < 0.8 { partition(&mut ranked, reach * part) } else { 0 };
         for part in [0..first, first..ranked.len()] {
             let part = &mut ranked[part];
-            order(part, reach);
+            part.sort_unstable();
             'near: for batch in part.chunks(AT_ONCE) {
                 // The next ones are on their way from memory while one is waited for.
                 let asked: [_; AT_ONCE] = std::array::from_fn(|n| {
@@ -275,35 +275,6 @@ fn partition(ranked: &mut [u64], limit: f32) -> usize {
     front
 }
 
-/// Puts points in the order of their keys, none of which is above `limit`.
-fn order(ranked: &mut [u64], limit: f32) {
-    if ranked.len() > ORDERED || !order_few(ranked, limit) {
-        ranked.sort_unstable();
-    }
-}
-
-/// The same for few: counts for each how many are before it, all at once, which is quicker than to guess one after the
-/// other. Gives up if two are nearly equal.
-fn order_few(ranked: &mut [u64], limit: f32) -> bool {
-    /// What is added to a float to have its whole part in the lowest bits.
-    const WHOLE: f32 = (1 << 23) as f32;
-    let scale = f32::from(i16::MAX) / limit;
-    let mut given = [self::ranked(limit, 0); ORDERED];
-    given[..ranked.len()].copy_from_slice(ranked);
-    let coarse = given.map(|ranked| (key(ranked) * scale + WHOLE).to_bits() as i16);
-    let (mut ordered, mut taken) = ([0; ORDERED], 0_u64);
-    for (&point, &own) in given.iter().zip(&coarse).take(ranked.len()) {
-        let before: i16 = coarse.iter().map(|&other| i16::from(other < own)).sum();
-        ordered[before as usize % ORDERED] = point;
-        taken |= 1 << before;
-    }
-    let all_differ = taken == (1 << ranked.len()) - 1;
-    if all_differ {
-        ranked.copy_from_slice(&ordered[..ranked.len()]);
-    }
-    all_differ
-}
-
 /// Sorts by key: the bits of a float that is not negative do. The entry is below.
 fn ranked(key: f32, entry: u32) -> u64 {
     u64::from(key.to_bits()) << 32 | u64::from(entry)
@@ -328,25 +299,4 @@ pub(super) fn with_memory<T>(search: impl FnOnce(&mut Found) -> T) -> T {
         FOUND.set(Some(found));
     }
     result
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn few_are_put_in_the_order_of_their_keys(
-            keys in vec(prop_oneof![0.0..=1.0f32, 0.5..0.5001f32, Just(0.25), Just(1.0)], 0..=ORDERED + 4),
-            limit in 1e-3..1e12f32,
-        ) {
-            let mut points: Vec<u64> = (0..).zip(&keys).map(|(entry, key)| ranked(key * limit, entry)).collect();
-            let mut expected = points.clone();
-            expected.sort_unstable();
-            order(&mut points, limit);
-            prop_assert_eq!(points, expected);
-        }
-    }
 }
