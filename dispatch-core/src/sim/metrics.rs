@@ -602,6 +602,24 @@ mod tests {
     }
 
     #[test]
+    fn while_it_is_held_for_ample_slack_an_order_is_not_due() {
+        let refused = Script::new().driver("d").register(driver_spec("e")).shift("e", None).order("o");
+        let refused = refused.offer("d", &["o"]).at(20).close(1, OfferOutcome::Declined);
+        let held = refused.hold("o", HoldReason::SlackAmple, Some(500)).at(400).offer("e", &["o"]).at(407).accept();
+        assert!(near(Metrics::from_events(&held.events()).due_to_assigned_mean_s, 27.0));
+    }
+
+    #[test]
+    fn drivers_are_enough_while_some_are_free_and_one_is_near() {
+        let supplied = |script: Script| Metrics::from_events(&script.events()).supplied_pct;
+        let one = || Script::new().driver("d").order("o");
+        assert!(near(supplied(one().by_hand("d", &["o"])), 100.0));
+        assert!(near(supplied(one().hold("o", HoldReason::NoCandidate, None).by_hand("d", &["o"])), 0.0));
+        // The only one has an order already.
+        assert!(near(supplied(one().by_hand("d", &["o"]).order("p").by_hand("d", &["p"])), 50.0));
+    }
+
+    #[test]
     fn failures_are_counted_by_reason() {
         let fail = |reason| Script::new().placed("o").failed("o", reason).overdue("o").events();
         let all = [
