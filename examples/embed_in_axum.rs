@@ -2,12 +2,14 @@
 //!
 //! `cargo run --release --example embed_in_axum`
 
-use dispatch_server::{ServerConfig, State, router};
+use dispatch_server::{Sources, State, router};
 use std::error::Error;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let state = State::start(ServerConfig::default())?;
+    // By default what happens is kept in `dispatch-data`; this example leaves nothing behind.
+    let config = Sources { flags: vec!["durability=memory".into()], ..Sources::default() }.load()?;
+    let state = State::start(config)?;
     let app = axum::Router::new()
         .route("/", axum::routing::get(async || "an application with dispatch inside"))
         .nest("/dispatch", router(state.clone()));

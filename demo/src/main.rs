@@ -25,6 +25,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 /// What differs from the server's defaults: a small city has short times.
 const SETTINGS: &[&str] = &[
+    "durability=memory",
     "speeds.bicycle_kmh=20.0",
     "rules.schedule.margin=10000",
     "rules.service.before_pickup=3000",

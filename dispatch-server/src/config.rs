@@ -3,11 +3,11 @@
 use crate::area::Area;
 use crate::auth::{Grant, Key, KeyHash, Keys};
 use crate::runner::check_rules;
-use dispatch_core::{DriverId, EngineConfig, FixRules, Label, MarketId, PlaceId, StraightLine, Vehicle};
+use dispatch_core::{DriverId, EngineConfig, FixRules, Label, MarketId, Millis, PlaceId, StraightLine, Vehicle};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Every setting with its default and its meaning, as TOML: what `dispatch-server print-config` prints.
@@ -26,6 +26,28 @@ pub struct ServerConfig {
     pub(crate) limits: Limits,
     pub(crate) travel: StraightLine,
     pub(crate) fixes: FixRules,
+    pub(crate) durability: DurabilityConfig,
+}
+
+/// What an answer promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Durability {
+    /// Nothing: all is gone when the process ends.
+    Memory,
+    /// What was answered survives the process.
+    Process,
+    /// What was answered survives the process and the machine's power.
+    Sync,
+}
+
+/// Where and how what happens is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct DurabilityConfig {
+    pub(crate) mode: Durability,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) segment_bytes: usize,
+    pub(crate) keep: Millis,
 }
 
 /// One market.
@@ -65,6 +87,13 @@ pub enum ConfigError {
     /// Keys with values that do not do; all that were found.
     #[error("the configuration is not valid; {}", .0.join("; "))]
     Keys(Vec<String>),
+}
+
+impl ServerConfig {
+    /// Where what happens is kept.
+    pub fn data_dir(&self) -> &Path {
+        &self.durability.data_dir
+    }
 }
 
 impl Default for ServerConfig {
@@ -194,6 +223,9 @@ fn set(table: &mut Table, key: &str, text: &str) {
 #[serde(deny_unknown_fields)]
 struct Raw {
     listen: String,
+    durability: Durability,
+    data_dir: PathBuf,
+    journal: RawJournal,
     keys: Vec<RawKey>,
     markets: Vec<RawMarket>,
     limits: Limits,
@@ -211,6 +243,13 @@ struct RawKey {
     #[serde(default)]
     places: BTreeSet<PlaceId>,
     driver: Option<DriverId>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawJournal {
+    segment_bytes: usize,
+    keep_days: u32,
 }
 
 #[derive(Deserialize)]
@@ -251,6 +290,7 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
         check.that("listen", loopback, "must be a loopback address such as 127.0.0.1:8080 while there are no keys");
     }
     check_limits(&mut check, &raw.limits);
+    let durability = durability(&mut check, raw.durability, raw.data_dir, &raw.journal);
     if let Err(error) = raw.fixes.validate() {
         check.all("fixes", error);
     }
@@ -260,9 +300,15 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
     let roomy = raw.fixes.max_drivers >= drivers;
     check.that("fixes.max_drivers", roomy, &format!("must be at least {drivers}, as limits.drivers of the rules"));
     match (listen, travel) {
-        (Some(listen), Some(travel)) if check.0.is_empty() => {
-            Ok(ServerConfig { listen, keys: Keys(keys), markets, limits: raw.limits, travel, fixes: raw.fixes })
-        }
+        (Some(listen), Some(travel)) if check.0.is_empty() => Ok(ServerConfig {
+            listen,
+            keys: Keys(keys),
+            markets,
+            limits: raw.limits,
+            travel,
+            fixes: raw.fixes,
+            durability,
+        }),
         _ => {
             // What is wrong with the rules is wrong in every market that has them.
             check.0.dedup();
@@ -311,6 +357,14 @@ fn check_limits(check: &mut Problems, limits: &Limits) {
     check.that("limits.page", (1..=10_000).contains(&page), "must be 1 to 10000");
     check.that("limits.request_seconds", (1..=3_600).contains(&request_seconds), "must be 1 to 3600");
     check.that("limits.drain_seconds", drain_seconds <= 3_600, "must be 0 to 3600");
+}
+
+fn durability(check: &mut Problems, mode: Durability, data_dir: PathBuf, journal: &RawJournal) -> DurabilityConfig {
+    let RawJournal { segment_bytes, keep_days } = *journal;
+    check.that("data_dir", !data_dir.as_os_str().is_empty(), "must name a directory");
+    check.that("journal.segment_bytes", (65_536..=1 << 30).contains(&segment_bytes), "must be 65536 to 1073741824");
+    check.that("journal.keep_days", keep_days <= 36_500, "must be 0 to 36500");
+    DurabilityConfig { mode, data_dir, segment_bytes, keep: Millis::from_mins(i64::from(keep_days) * 24 * 60) }
 }
 
 fn travel(check: &mut Problems, speeds: &Speeds) -> Option<StraightLine> {

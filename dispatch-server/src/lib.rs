@@ -7,11 +7,11 @@
 //! nests below any prefix.
 //!
 //! ```
-//! use dispatch_server::{ServerConfig, State, router};
+//! use dispatch_server::{Sources, State, router};
 //!
-//! let state = State::start(ServerConfig::default())?;
-//! let app: axum::Router = axum::Router::new().nest("/dispatch", router(state));
-//! # Ok::<(), dispatch_server::StartError>(())
+//! let config = Sources { flags: vec!["durability=memory".into()], ..Sources::default() }.load()?;
+//! let app: axum::Router = axum::Router::new().nest("/dispatch", router(State::start(config)?));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! Without API keys everybody is admin, so the server then answers its own machine only, and no web page but its own. It can
@@ -22,7 +22,8 @@
 //!
 //! One thread, the runner, owns the engines and reads the clock. Handlers put what they want into its bounded queue and wait for
 //! the answer; a full queue is a clear 503. Positions do not pass through it: they go straight to the index, from any thread.
-//! All state is in memory.
+//! All state is in memory, and what changes it is in the journal (see `durability` and `data_dir`): a request is answered once
+//! what it did, and what it may have seen, is durable. If nothing can be made durable any more the server stops.
 //!
 //! A panic on the runner's thread is a bug that may have left the state half changed, and nobody should decide on it any
 //! more: it ends the process, a host application included.
@@ -34,6 +35,7 @@ mod area;
 mod auth;
 mod config;
 mod http;
+mod journal;
 mod runner;
 mod serve;
 mod wire;
@@ -49,8 +51,9 @@ mod tests;
 pub use auth::{KeyHash, Role, new_key};
 pub use config::{ConfigError, DOCUMENTED_DEFAULTS, MAX_MARKETS, ServerConfig, Sources};
 pub use http::{openapi_json, router};
+pub use journal::{DataDirReport, verify_data_dir};
 pub use runner::{Clock, ManualClock};
-pub use serve::serve;
+pub use serve::{JournalFailed, serve};
 
 use parking_lot::Mutex;
 use runner::{Handle, Runner};

@@ -1,7 +1,10 @@
 //! The `dispatch-server` command.
 
+mod journal_command;
+
 use clap::{Args, Parser, Subcommand};
 use dispatch_server::{DOCUMENTED_DEFAULTS, KeyHash, Role, ServerConfig, Sources, State, new_key, serve};
+use journal_command::JournalCommand;
 use std::error::Error;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -34,6 +37,9 @@ enum Command {
     /// API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// What is kept in the data directory.
+    #[command(subcommand)]
+    Journal(JournalCommand),
 }
 
 #[derive(Args)]
@@ -44,6 +50,9 @@ struct ConfigOptions {
     /// Where to listen, as 127.0.0.1:8080.
     #[arg(long)]
     listen: Option<String>,
+    /// Where what happens is kept.
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<String>,
     /// Any setting, as limits.queue=500.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -90,17 +99,22 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Key(KeyCommand::Create { role, name, subject, merchant }) => {
             create_key(role, name, subject, merchant)?;
         }
+        Command::Journal(command) => journal_command::run(command)?,
     }
     Ok(())
 }
 
 fn load(options: ConfigOptions) -> Result<ServerConfig, Box<dyn Error>> {
-    let ConfigOptions { config, listen, set } = options;
+    let ConfigOptions { config, listen, data_dir, set } = options;
     let listen = listen.map(|listen| format!("listen={listen}"));
+    let data_dir = data_dir.map(|path| format!("data_dir={path:?}"));
     let environment =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let sources =
-        Sources { file: None, environment: environment.collect(), flags: set.into_iter().chain(listen).collect() };
+    let sources = Sources {
+        file: None,
+        environment: environment.collect(),
+        flags: set.into_iter().chain(listen).chain(data_dir).collect(),
+    };
     let sources = match config {
         Some(path) => sources.with_file(&path)?,
         None => sources,
@@ -120,7 +134,7 @@ async fn run_server(config: ServerConfig) -> Result<(), Box<dyn Error>> {
     let state = State::start(config)?;
     let interrupted = interrupted()?;
     tracing::info!("listening on http://{address}, the API is shown at http://{address}/docs/");
-    serve(state, listener, interrupted).await;
+    serve(state, listener, interrupted).await?;
     tracing::info!("stopped");
     Ok(())
 }

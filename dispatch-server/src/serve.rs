@@ -15,24 +15,34 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+/// The journal takes no more: nothing that happened since can be relied on, and nobody was told that it can.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nothing can be made durable any more: {0}")]
+pub struct JournalFailed(String);
+
 /// Serves until `shutdown` is done, then finishes the requests under way (for `limits.drain_seconds` at most), answers what is
-/// queued, and stops.
-pub async fn serve(state: State, mut listener: TcpListener, shutdown: impl Future<Output = ()>) {
+/// queued, and stops. Fails, and stops at once, if nothing can be made durable any more.
+pub async fn serve(
+    state: State,
+    mut listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), JournalFailed> {
     let limits = state.config().limits;
     let app = TowerToHyperService::new(router(state.clone()));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(limits.idle_seconds));
     let places = Arc::new(Semaphore::new(limits.connections));
     let open = GracefulShutdown::new();
-    let mut shutdown = pin!(shutdown);
-    loop {
+    let (mut shutdown, mut failed) = (pin!(shutdown), pin!(state.handle().failed()));
+    let outcome = loop {
         let connected = async {
             let place = places.clone().acquire_owned().await.expect("this semaphore is never closed");
             (Listener::accept(&mut listener).await, place)
         };
         let ((stream, peer), place) = tokio::select! {
             connected = connected => connected,
-            () = &mut shutdown => break,
+            () = &mut shutdown => break Ok(()),
+            problem = &mut failed => break Err(JournalFailed(problem)),
         };
         let app = app.clone();
         let answer = service_fn(move |mut request: Request<Incoming>| {
@@ -45,11 +55,12 @@ pub async fn serve(state: State, mut listener: TcpListener, shutdown: impl Futur
             let _ = connection.await;
             drop(place);
         });
-    }
+    };
     drop(listener);
     let patience = Duration::from_secs(limits.drain_seconds);
     if tokio::time::timeout(patience, open.shutdown()).await.is_err() {
         tracing::warn!("requests were still under way after {} s, and are given up", patience.as_secs());
     }
     state.stop().await;
+    outcome
 }

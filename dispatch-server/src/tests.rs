@@ -229,6 +229,6 @@ async fn a_drain_answers_what_was_sent_and_lets_nobody_in() {
     for answer in sent {
         assert_eq!(answer.await.unwrap().status, 201);
     }
-    (&mut served).await.unwrap();
+    (&mut served).await.unwrap().unwrap();
     assert_eq!(state.handle().ask(|_| ()).await, Err(Error::Stopping));
 }

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dispatch-server"));
-    command.args(args).env_remove("DISPATCH_CONFIG").env_remove("RUST_LOG");
+    command.args(args).env_remove("DISPATCH_CONFIG").env_remove("RUST_LOG").env("DISPATCH_DURABILITY", "memory");
     command
 }
 

@@ -458,7 +458,8 @@ async fn the_contract_follows_the_configuration() {
     assert!(limited.operations().iter().all(|(_, _, operation)| operation.get("security").is_none()));
     assert!(with(&keys()).await.operation("listOrders")["security"].is_array());
 
-    let state = State::start(Sources::default().load().unwrap()).unwrap();
+    let sources = Sources { flags: vec!["durability=memory".into()], ..Sources::default() };
+    let state = State::start(sources.load().unwrap()).unwrap();
     let app = axum::Router::new().nest("/a/b", router(state.clone()));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/a/b/openapi.json", listener.local_addr().unwrap());

@@ -21,7 +21,8 @@ async fn serve(app: Router) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prefix_may_have_parameters_of_its_own() {
-    let config = Sources { file: Some(keys()), ..Sources::default() }.load().unwrap();
+    let config =
+        Sources { file: Some(keys()), flags: vec!["durability=memory".into()], ..Sources::default() }.load().unwrap();
     let state = State::start(config).unwrap();
     let url = serve(Router::new().nest("/shops/{id}/dispatch", router(state.clone()))).await;
     let api = Api::new(format!("{url}/shops/ana/dispatch"));

@@ -185,7 +185,7 @@ struct Server {
 impl Server {
     fn start(binary: &Path, config: &Path, log_file: &Path) -> Result<Self, Failure> {
         let mut command = Command::new(binary);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(config);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--set", "durability=memory", "--config"]).arg(config);
         let spawned = command.env("NO_COLOR", "1").stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut process = spawned.map_err(|error| cannot("start", binary, &error))?;
         let mut lines = BufReader::new(process.stderr.take().expect("it was asked for a line above")).lines();

@@ -61,8 +61,8 @@ impl Default for Clock {
     }
 }
 
-/// All of an engine at one point of its log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// All of an engine at one point of its log. The default is that before the first event.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     state: State,
     clock: Clock,
@@ -72,6 +72,16 @@ impl Snapshot {
     /// The state at that point.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Goes on by the next event of the log. Events that contradict the state assert.
+    pub fn apply(&mut self, event: &Event) -> Result<(), RestoreError> {
+        if event.seq != self.state.seq + 1 {
+            return Err(RestoreError::Gap { expected: self.state.seq + 1, found: event.seq });
+        }
+        self.state.apply(event);
+        self.clock.now = self.clock.now.max(event.at);
+        Ok(())
     }
 }
 
@@ -120,17 +130,11 @@ impl Engine {
     pub fn restore(
         travel: Arc<dyn TravelTime>,
         terms: Vec<Arc<dyn ScoreTerm>>,
-        snapshot: Snapshot,
+        mut snapshot: Snapshot,
         events: impl IntoIterator<Item = Event>,
     ) -> Result<Self, RestoreError> {
-        let Snapshot { mut state, mut clock } = snapshot;
-        for event in events {
-            if event.seq != state.seq + 1 {
-                return Err(RestoreError::Gap { expected: state.seq + 1, found: event.seq });
-            }
-            state.apply(&event);
-            clock.now = clock.now.max(event.at);
-        }
+        events.into_iter().try_for_each(|event| snapshot.apply(&event))?;
+        let Snapshot { state, clock } = snapshot;
         state.config.validate()?;
         let score = Score::resolve(&state.config.score, &terms)?;
         Ok(Self::around(state, clock, travel, terms, score))

@@ -35,6 +35,18 @@ impl Clock {
         }
     }
 
+    /// The same clock, moved on to `start` if it was behind: time does not go back for a restart.
+    pub(super) fn not_before(self, start: Option<Timestamp>) -> Self {
+        let behind = start.map_or(Millis::ZERO, |start| start - self.now()).max(Millis::ZERO);
+        match self.0 {
+            Source::Real { wall, started } => Self(Source::Real { wall: wall + behind, started }),
+            Source::Manual(clock) => {
+                clock.advance(behind);
+                clock.into()
+            }
+        }
+    }
+
     /// How far the wall clock is ahead of the server's time: more than a moment only if it was set, or the machine slept.
     pub(super) fn wall_ahead(&self) -> Millis {
         match &self.0 {

@@ -10,13 +10,14 @@ pub(crate) use world::{Market, Page, Spot, World};
 
 use crate::StartError;
 use crate::config::ServerConfig;
+use crate::journal::{self, Commits, Failed, Reply};
 use clock::Steps;
 use dispatch_core::{ConfigError, DriverId, Engine, EngineConfig, MarketId, Refusal, StraightLine};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Why something asked of the runner was not done.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -51,7 +52,8 @@ pub(crate) enum Error {
     Stopping,
 }
 
-type Job = Box<dyn FnOnce(&mut World) + Send>;
+/// What is asked; the answer is sent once what it may have seen is durable.
+type Job = Box<dyn FnOnce(&mut World) -> Reply + Send>;
 
 enum Message {
     Do(Job),
@@ -69,24 +71,31 @@ pub(crate) struct Handle {
     queue: SyncSender<Message>,
     stopping: Arc<AtomicBool>,
     fleet: Arc<Fleet>,
+    failure: Option<watch::Receiver<Option<String>>>,
 }
 
 /// The runner's thread.
 pub(crate) struct Runner(JoinHandle<()>);
 
 impl Runner {
-    /// Opens the markets and starts the thread.
+    /// Reads what is kept, opens the markets and starts the thread.
     pub(crate) fn start(config: &ServerConfig, clock: Clock) -> Result<(Handle, Self), StartError> {
+        let (image, commits) = journal::open(&config.durability, clock.now()).map_err(StartError)?;
+        let clock = clock.not_before(image.at);
         let fleet = Arc::new(Fleet::new(clock.clone()));
-        let world = World::new(config, fleet.clone(), clock.now()).map_err(|error| StartError(error.to_string()))?;
+        let world = World::new(config, image, fleet.clone(), clock.now())?;
+        let failure = commits.failure();
         let (queue, messages) = sync_channel(config.limits.queue);
         let run = move || {
             let _abort = AbortOnPanic;
-            run(world, &messages, &clock);
+            // Who could not write has said so, and stops the server.
+            let _ = run(world, &messages, &clock, &commits);
+            drop(messages);
+            commits.close();
         };
         let thread = std::thread::Builder::new().name("runner".into()).spawn(run);
         let thread = thread.map_err(|error| StartError(format!("no thread for the runner: {error}")))?;
-        Ok((Handle { queue, stopping: Arc::default(), fleet }, Self(thread)))
+        Ok((Handle { queue, stopping: Arc::default(), fleet, failure }, Self(thread)))
     }
 
     /// Waits until everything that was asked is answered. Blocks.
@@ -108,13 +117,14 @@ impl Drop for AbortOnPanic {
     }
 }
 
-fn run(mut world: World, messages: &Receiver<Message>, clock: &Clock) {
+fn run(mut world: World, messages: &Receiver<Message>, clock: &Clock, commits: &Commits) -> Result<(), Failed> {
     let mut steps = Steps::default();
     loop {
         if let Some(news) = steps.watch(clock.wall_ahead()) {
             tracing::warn!("{news}");
         }
         world.pass_time(clock.now());
+        commits.push(&world.take_records())?;
         let message = match clock.until(world.next_deadline()) {
             Some(wait) => messages.recv_timeout(wait),
             None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -122,11 +132,13 @@ fn run(mut world: World, messages: &Receiver<Message>, clock: &Clock) {
         match message {
             Ok(Message::Do(job)) => {
                 world.pass_time(clock.now());
-                job(&mut world);
+                let reply = job(&mut world);
+                commits.push(&world.take_records())?;
+                commits.reply(reply);
             }
             Err(RecvTimeoutError::Timeout) => {}
             // What is queued behind it came too late: dropped with the queue, it is refused.
-            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
     }
 }
@@ -142,14 +154,26 @@ impl Handle {
         }
         let (reply, answer) = oneshot::channel();
         let job = Box::new(move |world: &mut World| {
+            let answer = job(world);
             // Who asked may have gone away meanwhile; what was asked is done all the same.
-            let _ = reply.send(job(world));
+            Box::new(|| drop(reply.send(answer))) as Reply
         });
         self.queue.try_send(Message::Do(job)).map_err(|error| match error {
             TrySendError::Full(_) => Error::Busy,
             TrySendError::Disconnected(_) => Error::Stopping,
         })?;
         answer.await.map_err(|_| Error::Stopping)
+    }
+
+    /// What makes the server stop, once something does: nothing can be made durable any more.
+    pub(crate) async fn failed(&self) -> String {
+        if let Some(mut failure) = self.failure.clone()
+            && let Ok(problem) = failure.wait_for(Option::is_some).await
+        {
+            return problem.clone().unwrap_or_default();
+        }
+        // The journal was closed, or there is none.
+        std::future::pending().await
     }
 
     /// The positions of all drivers, which do not pass through the runner.

@@ -2,15 +2,17 @@
 
 use super::Error;
 use super::fleet::{Fleet, Sightings};
+use crate::StartError;
 use crate::area::Area;
 use crate::auth::{Caller, Grant};
 use crate::config::{MarketConfig, ServerConfig};
+use crate::journal::{Image, Record};
 use dispatch_core::{
-    Action, Command, ConfigError, ConfigProblem, Driver, DriverId, DriverSpec, Engine, Eta, Event, EventKind,
-    Explanation, MarketId, Millis, Offer, OfferId, Opinion, Order, OrderId, OrderSpec, Position, Positions,
-    PublicStatus, Refusal, Role, State, Timestamp, TravelTime, WhyNot,
+    Action, Actor, Command, ConfigError, ConfigProblem, Driver, DriverId, DriverSpec, Engine, Eta, Event, EventKind,
+    Explanation, FixRules, MarketId, Millis, Offer, OfferId, Opinion, Order, OrderId, OrderSpec, Position, Positions,
+    PublicStatus, Refusal, Role, Shift, Snapshot, State, Timestamp, TravelTime, WhyNot,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -48,18 +50,20 @@ impl Market {
         &self.sightings
     }
 
-    fn pass_time(&mut self, now: Timestamp, fleet: &Fleet) {
-        if self.engine.next_deadline().is_some_and(|at| at <= now) {
-            self.sightings.snapshot(&mut self.positions);
-            let events = self.engine.advance(now, &self.positions);
-            self.note(&events, fleet);
+    fn pass_time(&mut self, now: Timestamp, fleet: &Fleet) -> Vec<Event> {
+        if self.engine.next_deadline().is_none_or(|at| at > now) {
+            return Vec::new();
         }
+        self.sightings.snapshot(&mut self.positions);
+        let events = self.engine.advance(now, &self.positions);
+        self.note(&events, fleet);
+        events
     }
 
-    fn handle(&mut self, now: Timestamp, command: Command, fleet: &Fleet) -> Result<(), Refusal> {
+    fn handle(&mut self, now: Timestamp, command: Command, fleet: &Fleet) -> Result<Vec<Event>, Refusal> {
         let events = self.engine.handle(now, command)?;
         self.note(&events, fleet);
-        Ok(())
+        Ok(events)
     }
 
     /// Searches find who could get an order; whether a driver can changes with these events alone.
@@ -73,13 +77,15 @@ impl Market {
             | EventKind::DriverSilent { driver }
             | EventKind::DriverHeard { driver } = &event.kind
             {
-                let able = self.state().drivers.get(driver).is_some_and(|driver| {
-                    matches!(driver.shift, dispatch_core::Shift::On { .. }) && !driver.paused && !driver.silent
-                });
-                fleet.set_available(driver, able);
+                fleet.set_available(driver, self.state().drivers.get(driver).is_some_and(is_able));
             }
         }
     }
+}
+
+/// Whether a driver could get an order.
+fn is_able(driver: &Driver) -> bool {
+    matches!(driver.shift, Shift::On { .. }) && !driver.paused && !driver.silent
 }
 
 /// Which orders or drivers a list shows, and from where.
@@ -106,28 +112,109 @@ pub(crate) struct World {
     max_drivers: u32,
     fleet: Arc<Fleet>,
     now: Timestamp,
+    /// What is to be kept of what was done.
+    records: Vec<Record>,
 }
 
 impl World {
-    pub(super) fn new(config: &ServerConfig, fleet: Arc<Fleet>, now: Timestamp) -> Result<Self, ConfigError> {
+    /// The markets of the configuration, as the records left them.
+    pub(super) fn new(
+        config: &ServerConfig,
+        image: Image,
+        fleet: Arc<Fleet>,
+        now: Timestamp,
+    ) -> Result<Self, StartError> {
+        let Image { markets: mut kept, homes, at } = image;
+        let down_for = now - at.unwrap_or(now);
+        let (max_drivers, markets, records) = (config.fixes.max_drivers, Vec::new(), Vec::new());
+        let mut world = Self { markets, max_drivers, fleet, now, records };
         let travel: Arc<dyn TravelTime> = Arc::new(config.travel.clone());
-        let open = |market: &MarketConfig| {
-            let MarketConfig { id, area, rules } = market;
-            let (engine, _) = Engine::with_terms(rules.clone(), travel.clone(), Vec::new())?;
-            let sightings = Sightings::new(id.clone(), config.fixes)?;
-            let (left, positions) = (BTreeSet::new(), Positions::default());
-            Ok(Market { id: id.clone(), area: area.clone(), engine, sightings, left, positions })
+        for market in &config.markets {
+            let was_open = kept.contains_key(&market.id);
+            world.open(market, kept.remove(&market.id), &travel, config.fixes)?;
+            if was_open {
+                let resume = Command { actor: Actor::SYSTEM, action: Action::Resume { down_for } };
+                world.give(&market.id, resume).expect("the system may say for how long it was away");
+            }
+        }
+        for market in kept.into_keys() {
+            tracing::warn!("market {market} is in the data directory and not in the configuration: it stands still");
+        }
+        world.house(&homes);
+        Ok(world)
+    }
+
+    /// Opens a market, as it was or new.
+    fn open(
+        &mut self,
+        config: &MarketConfig,
+        kept: Option<Snapshot>,
+        travel: &Arc<dyn TravelTime>,
+        fixes: FixRules,
+    ) -> Result<(), StartError> {
+        let MarketConfig { id, area, rules } = config;
+        let wrong = |problem: &dyn std::fmt::Display| StartError(format!("market {id}: {problem}"));
+        let engine = if let Some(snapshot) = kept {
+            let engine = Engine::restore(travel.clone(), Vec::new(), snapshot, []).map_err(|error| wrong(&error))?;
+            if engine.state().config != *rules {
+                let version = engine.state().config_version;
+                tracing::info!(
+                    "market {id} goes on with its rules of version {version}; those of the configuration are for new markets"
+                );
+            }
+            engine
+        } else {
+            let opened = Engine::with_terms(rules.clone(), travel.clone(), Vec::new());
+            let (engine, first) = opened.map_err(|error| wrong(&error))?;
+            self.records.push(Record { at: self.now, market: id.clone(), events: vec![first], joined: None });
+            engine
         };
-        let markets = config.markets.iter().map(open).collect::<Result<_, ConfigError>>()?;
-        Ok(Self { markets, max_drivers: config.fixes.max_drivers, fleet, now })
+        if engine.state().config.limits.drivers > self.max_drivers {
+            let problem = format!("fixes.max_drivers must be at least {}", engine.state().config.limits.drivers);
+            return Err(wrong(&problem));
+        }
+        let sightings = Sightings::new(id.clone(), fixes).map_err(|error| wrong(&error))?;
+        let (left, positions) = (BTreeSet::new(), Positions::default());
+        self.markets.push(Market { id: id.clone(), area: area.clone(), engine, sightings, left, positions });
+        Ok(())
+    }
+
+    /// Makes the drivers known where they work.
+    fn house(&mut self, homes: &BTreeMap<DriverId, MarketId>) {
+        for market in &mut self.markets {
+            for (id, driver) in &market.engine.state().drivers {
+                if homes.get(id) == Some(&market.id) {
+                    self.fleet.register(id, &market.sightings);
+                    self.fleet.set_available(id, is_able(driver));
+                } else {
+                    market.left.insert(id.clone());
+                }
+            }
+        }
     }
 
     /// Does what is due in every market.
     pub(super) fn pass_time(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
         for market in &mut self.markets {
-            market.pass_time(self.now, &self.fleet);
+            let events = market.pass_time(self.now, &self.fleet);
+            if !events.is_empty() {
+                self.records.push(Record { at: self.now, market: market.id.clone(), events, joined: None });
+            }
         }
+    }
+
+    /// What is to be kept of what was done since the last call.
+    pub(super) fn take_records(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.records)
+    }
+
+    /// The record of what is being done in a market. All that one request does is one record, so that no crash divides it.
+    fn record(&mut self, market: &MarketId) -> &mut Record {
+        if self.records.last().is_none_or(|record| record.market != *market) {
+            self.records.push(Record { at: self.now, market: market.clone(), events: Vec::new(), joined: None });
+        }
+        self.records.last_mut().expect("there is one by now")
     }
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
@@ -170,10 +257,18 @@ impl World {
         role: Option<Role>,
         action: Action,
     ) -> Result<(), Error> {
-        let (now, fleet) = (self.now, self.fleet.clone());
         let mut actor = caller.actor();
         actor.role = role.unwrap_or(actor.role);
-        Ok(self.market_mut(market).handle(now, Command { actor, action }, &fleet)?)
+        Ok(self.give(market, Command { actor, action })?)
+    }
+
+    fn give(&mut self, market: &MarketId, command: Command) -> Result<(), Refusal> {
+        let (now, fleet) = (self.now, self.fleet.clone());
+        let events = self.market_mut(market).handle(now, command, &fleet)?;
+        if !events.is_empty() {
+            self.record(market).events.extend(events);
+        }
+        Ok(())
     }
 
     /// Sets the rules of a market, if `check` finds it as it was expected. Rules that are in force already make no version.
@@ -237,6 +332,9 @@ impl World {
         }
         if let Some(home) = home.as_ref().filter(|home| **home != market) {
             self.market_mut(home).left.insert(id.clone());
+        }
+        if home.as_ref() != Some(&market) {
+            self.record(&market).joined = Some(id.clone());
         }
         let market = self.market_mut(&market);
         market.left.remove(&id);

@@ -5,7 +5,7 @@
 pub mod contract;
 
 use dispatch_core::{Millis, Timestamp};
-use dispatch_server::{KeyHash, ManualClock, Sources, State, serve};
+use dispatch_server::{JournalFailed, KeyHash, ManualClock, Sources, State, serve};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ pub struct Server {
     pub clock: ManualClock,
     pub state: State,
     stop: oneshot::Sender<()>,
-    served: JoinHandle<()>,
+    served: JoinHandle<Result<(), JournalFailed>>,
 }
 
 /// Sends requests to a server.
@@ -85,17 +85,22 @@ impl Server {
         Self::with("").await
     }
 
-    /// A server with this file over the defaults.
+    /// A server with this file over the defaults, that keeps nothing.
     pub async fn with(file: &str) -> Self {
+        Self::on(ManualClock::new(Timestamp::from_millis(START)), &format!("durability = \"memory\"\n{file}")).await
+    }
+
+    /// A server on this clock, with this file over the defaults.
+    pub async fn on(clock: ManualClock, file: &str) -> Self {
         let sources = Sources { file: Some(file.into()), ..Sources::default() };
-        let clock = ManualClock::new(Timestamp::from_millis(START));
         let state = State::start_with_clock(sources.load().unwrap(), clock.clone().into()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(serve(state.clone(), listener, async {
+        let shutdown = async {
             let _ = stopped.await;
-        }));
+        };
+        let served = tokio::spawn(serve(state.clone(), listener, shutdown));
         Self { api: Api::new(url), clock, state, stop, served }
     }
 
@@ -105,13 +110,13 @@ impl Server {
     }
 
     /// Asks it to stop, and gives what ends when it has.
-    pub fn begin_to_stop(self) -> JoinHandle<()> {
+    pub fn begin_to_stop(self) -> JoinHandle<Result<(), JournalFailed>> {
         self.stop.send(()).unwrap();
         self.served
     }
 
     pub async fn stop(self) {
-        self.begin_to_stop().await.unwrap();
+        self.begin_to_stop().await.unwrap().unwrap();
     }
 
     /// The offer the driver has, after the next window.

@@ -46,11 +46,19 @@ const SERVER: &[Reserved] = &[
     Reserved { path: "dispatch_core::*", homes: &["runner"], why: "a glob hides who touches the engine" },
     Reserved { path: "std::time::SystemTime", homes: &["runner"], why: "only the runner reads the wall clock" },
     Reserved { path: "std::time::*", homes: &["runner"], why: "a glob hides who reads the wall clock" },
-    Reserved { path: "serde_json", homes: &["wire"], why: "only wire knows the API's JSON" },
-    Reserved { path: "serde::Serialize", homes: &["wire"], why: "only wire knows the API's JSON" },
+    Reserved {
+        path: "serde_json",
+        homes: &["wire", "journal"],
+        why: "only wire knows the API's JSON, and journal that of records",
+    },
+    Reserved {
+        path: "serde::Serialize",
+        homes: &["wire", "journal"],
+        why: "only wire knows the API's JSON, and journal that of records",
+    },
     Reserved {
         path: "serde::Deserialize",
-        homes: &["wire", "config"],
+        homes: &["wire", "config", "journal"],
         why: "only wire knows the API's JSON, and config the file",
     },
 ];

@@ -1,0 +1,176 @@
+//! Group commit: records are written and synced by a thread of their own, all that have come meanwhile at once; an answer waits
+//! until all that it may have seen is durable.
+
+use super::{Record, chain, compact::Compactor};
+use dispatch_core::Timestamp;
+use dispatch_journal::{Batch, Directory, Journal};
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::sync::watch;
+
+/// An answer, ready to be sent.
+pub(crate) type Reply = Box<dyn FnOnce() + Send>;
+
+/// Records may wait up to this many bytes; then whoever brings more waits, too.
+const MAX_WAITING_BYTES: usize = 16 << 20;
+
+/// Where records go, and answers wait for them.
+pub(crate) struct Commits(Option<Running>);
+
+struct Running {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+    failed: watch::Receiver<Option<String>>,
+    compactor: Compactor,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    /// There is something to write, or nothing more will come.
+    filled: Condvar,
+    /// There is room again.
+    drained: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    batch: Batch,
+    /// The server's time of the last record in it.
+    at: Timestamp,
+    /// The last record that was brought, and the last that is durable, counted from the start of the process.
+    brought: u64,
+    durable: u64,
+    /// Answers, and the record each waits for.
+    waiting: VecDeque<(u64, Reply)>,
+    closed: bool,
+    failed: bool,
+}
+
+/// Nothing can be made durable any more; what was brought may be or not.
+#[derive(Debug)]
+pub(crate) struct Failed;
+
+impl Commits {
+    /// Where nothing is kept.
+    pub(super) fn none() -> Self {
+        Self(None)
+    }
+
+    /// What went wrong, once something has.
+    pub(crate) fn failure(&self) -> Option<watch::Receiver<Option<String>>> {
+        self.0.as_ref().map(|running| running.failed.clone())
+    }
+
+    /// Has records written. Blocks while too many wait.
+    pub(crate) fn push(&self, records: &[Record]) -> Result<(), Failed> {
+        let Some(Running { shared, .. }) = &self.0 else { return Ok(()) };
+        if records.is_empty() {
+            return Ok(());
+        }
+        let mut queue = shared.queue.lock();
+        shared.drained.wait_while(&mut queue, |queue| queue.batch.bytes() > MAX_WAITING_BYTES && !queue.failed);
+        if queue.failed {
+            return Err(Failed);
+        }
+        for record in records {
+            queue
+                .batch
+                .push(&record.encode())
+                .expect("what one command or window comes to is bounded by the limits of the market");
+            queue.brought += 1;
+            queue.at = record.at;
+        }
+        shared.filled.notify_one();
+        Ok(())
+    }
+
+    /// Sends an answer once all that was brought so far is durable: at once where it is.
+    pub(crate) fn reply(&self, reply: Reply) {
+        let Some(Running { shared, .. }) = &self.0 else { return reply() };
+        let mut queue = shared.queue.lock();
+        if queue.durable == queue.brought {
+            drop(queue);
+            return reply();
+        }
+        // Of a queue that failed nobody sends it: who waits for it is told that the server stops.
+        if !queue.failed {
+            let brought = queue.brought;
+            queue.waiting.push_back((brought, reply));
+        }
+    }
+
+    /// Writes what was brought, answers, and ends. Blocks.
+    pub(crate) fn close(self) {
+        let Some(Running { shared, thread, compactor, .. }) = self.0 else { return };
+        shared.queue.lock().closed = true;
+        shared.filled.notify_one();
+        // A thread that panicked has said so, and what waited for it was not answered.
+        let _ = thread.join();
+        compactor.stop();
+    }
+}
+
+/// The thread that owns the journal.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    journal: Journal<Directory>,
+    sealed: std::sync::mpsc::SyncSender<()>,
+    failed: watch::Sender<Option<String>>,
+}
+
+impl Writer {
+    pub(super) fn start(journal: Journal<Directory>, compactor: Compactor) -> std::io::Result<Commits> {
+        let queue = Mutex::new(Queue::default());
+        let shared = Arc::new(Shared { queue, filled: Condvar::new(), drained: Condvar::new() });
+        let (failed, failure) = watch::channel(None);
+        let writer = Self { shared: shared.clone(), journal, sealed: compactor.sealed(), failed };
+        let thread = std::thread::Builder::new().name("journal".into()).spawn(|| writer.run())?;
+        Ok(Commits(Some(Running { shared, thread, failed: failure, compactor })))
+    }
+
+    fn run(mut self) {
+        let mut batch = Batch::default();
+        loop {
+            let mut queue = self.shared.queue.lock();
+            self.shared.filled.wait_while(&mut queue, |queue| queue.batch.is_empty() && !queue.closed);
+            if queue.batch.is_empty() {
+                return;
+            }
+            std::mem::swap(&mut batch, &mut queue.batch);
+            let at = queue.at;
+            drop(queue);
+            self.shared.drained.notify_one();
+            let segment = self.journal.segment().clone();
+            if let Err(error) = self.journal.commit(&batch, at.as_millis()) {
+                return self.fail(&chain(&error));
+            }
+            if *self.journal.segment() != segment {
+                // If one is being made already, the next will have this segment in it as well.
+                let _ = self.sealed.try_send(());
+            }
+            let mut queue = self.shared.queue.lock();
+            queue.durable += batch.len() as u64;
+            let durable = queue.durable;
+            let ready = queue.waiting.partition_point(|(seq, _)| *seq <= durable);
+            let ready: Vec<_> = queue.waiting.drain(..ready).collect();
+            drop(queue);
+            for (_, reply) in ready {
+                reply();
+            }
+            batch.clear();
+        }
+    }
+
+    /// Nothing is answered any more that has not been, and nobody tries to write again.
+    fn fail(self, problem: &str) {
+        tracing::error!("{problem}; nothing can be made durable any more, and the server stops");
+        let mut queue = self.shared.queue.lock();
+        queue.failed = true;
+        queue.waiting.clear();
+        drop(queue);
+        self.shared.drained.notify_one();
+        self.failed.send_replace(Some(problem.to_owned()));
+    }
+}

@@ -1,0 +1,172 @@
+//! What is left after a restart.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod common;
+
+use common::{START, Server, order};
+use dispatch_core::Timestamp;
+use dispatch_server::{ManualClock, Sources, State};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A directory of this test's own, gone with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("dispatch-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn file(&self, more: &str) -> String {
+        format!("data_dir = '{}'\n{more}\n[journal]\nsegment_bytes = 65536", self.0.display())
+    }
+
+    /// The files whose names end so, in sequence.
+    fn files(&self, end: &str) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = entries.filter(|path| path.to_str().unwrap().ends_with(end)).collect();
+        files.sort();
+        files
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn clock(after: i64) -> ManualClock {
+    ManualClock::new(Timestamp::from_millis(START + after * 1_000))
+}
+
+/// Everything the API shows that is not soft.
+async fn shown(server: &Server) -> Vec<Value> {
+    let mut all = Vec::new();
+    for path in ["/v1/orders?limit=500", "/v1/drivers?limit=500", "/v1/markets", "/v1/markets/default/config"] {
+        all.push(server.get(path).await.ok().body);
+    }
+    // Positions are reported anew.
+    for driver in all[1]["drivers"].as_array_mut().unwrap() {
+        driver.as_object_mut().unwrap().remove("position");
+    }
+    all
+}
+
+/// Where two documents differ first.
+fn difference(one: &Value, other: &Value) -> Option<String> {
+    match (one, other) {
+        (Value::Object(a), Value::Object(b)) if a.len() == b.len() => {
+            a.iter().find_map(|(key, value)| Some(format!("{key}.{}", difference(value, b.get(key)?)?)))
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).enumerate().find_map(|(i, (a, b))| Some(format!("{i}.{}", difference(a, b)?)))
+        }
+        _ => (one != other).then(|| format!(": {one} is {other} now").chars().take(300).collect()),
+    }
+}
+
+/// Why a server does not start.
+fn complaint(file: &str) -> String {
+    let sources = Sources { file: Some(file.into()), ..Sources::default() };
+    State::start(sources.load().unwrap()).unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn a_restart_changes_nothing() {
+    let (folder, now) = (Folder::new(), clock(0));
+    let mut server = Server::on(now.clone(), &folder.file("")).await;
+    for round in 0..3 {
+        for number in 0..60 {
+            server.driver("", &format!("d-{round}-{number}")).await;
+            server.order("", &format!("o-{round}-{number}")).await;
+            server.pass(1);
+        }
+        let rules = server.get("/v1/markets/default/config").await.ok();
+        let mut changed = rules.at("/rules").clone();
+        changed["floor_orders_per_hour"] = json!(f64::from(round) + 0.1);
+        server.put("/v1/markets/default/config", changed).await.ok();
+        let before = shown(&server).await;
+        server.stop().await;
+        server = Server::on(now.clone(), &folder.file("")).await;
+        assert_eq!(difference(&json!(before), &json!(shown(&server).await)), None);
+    }
+    server.stop().await;
+    assert_eq!(folder.files(".snapshot").len(), 2, "sealed segments were folded");
+}
+
+#[tokio::test]
+async fn time_does_not_go_back_for_a_restart() {
+    let folder = Folder::new();
+    let server = Server::on(clock(1_000), &folder.file("")).await;
+    server.order("", "o").await;
+    server.stop().await;
+    let behind = clock(0);
+    let server = Server::on(behind.clone(), &folder.file("")).await;
+    assert_eq!(behind.now(), clock(1_000).now());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_driver_who_moved_is_where_it_went() {
+    let (folder, markets) =
+        (Folder::new(), "markets = [{ id = \"default\" }, { id = \"west\", polygon = [[1, 1], [2, 1], [2, 2]] }]");
+    let server = Server::on(clock(0), &folder.file(markets)).await;
+    for market in ["default", "west", "default", "west"] {
+        server.put("/v1/drivers/ana", json!({ "market": market })).await.ok();
+    }
+    let server = {
+        server.stop().await;
+        Server::on(clock(9), &folder.file(markets)).await
+    };
+    assert_eq!(server.get("/v1/drivers/ana").await.ok().at("/market"), "west");
+    assert_eq!(server.get("/v1/drivers").await.ok().at("/drivers").as_array().unwrap().len(), 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn one_server_uses_a_directory_at_a_time() {
+    let folder = Folder::new();
+    let server = Server::on(clock(0), &folder.file("")).await;
+    let said = complaint(&folder.file(""));
+    assert!(said.contains("another process uses") && said.contains(folder.0.to_str().unwrap()), "{said}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn damage_is_said_with_its_file_and_byte() {
+    let folder = Folder::new();
+    let server = Server::on(clock(0), &folder.file("")).await;
+    server.driver("", "ana").await;
+    server.stop().await;
+    let segment = folder.files(".segment").remove(0);
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&segment, &bytes).unwrap();
+    let said = complaint(&folder.file(""));
+    assert!(said.contains(segment.file_name().unwrap().to_str().unwrap()), "{said}");
+    assert!(said.contains("is damaged at byte 32"), "{said}");
+    // Nothing was changed by looking.
+    assert_eq!(std::fs::read(&segment).unwrap(), bytes);
+}
+
+#[test]
+fn a_directory_that_cannot_be_is_said() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml").join("data");
+    let said = complaint(&format!("data_dir = {file:?}"));
+    assert!(said.contains("Cargo.toml/data"), "{said}");
+}
+
+#[tokio::test]
+async fn what_is_kept_in_memory_alone_is_gone() {
+    let folder = Folder::new();
+    let file = folder.file("durability = \"memory\"");
+    let server = Server::on(clock(0), &file).await;
+    server.post("/v1/orders", order("o")).await.ok();
+    server.stop().await;
+    assert!(!folder.0.exists());
+}
