@@ -99,5 +99,31 @@ fn snapshot(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, index, snapshot);
+/// 100,000 drivers in 300 towns of a country of 3,000 x 1,600 km, searched from anywhere in it without a radius.
+fn country(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("country");
+    for (name, backend) in [("grid", IndexBackend::Grid), ("rtree", IndexBackend::RTree)] {
+        let mut random = Pcg64Mcg::seed_from_u64(1);
+        let mut anywhere = move |off: f64| {
+            let (lat, lng) = (random.random_range(41.0..55.0), random.random_range(47.0..87.0));
+            let (north, east) = (random.random_range(-off..off), random.random_range(-off..off));
+            (Position::new(lat, lng).expect("a country is on the earth"), north, east)
+        };
+        let index = PositionIndex::new(FixRules { backend, ..FixRules::default() }).expect("the rules are valid");
+        let at = Timestamp::from_millis(1_750_000_000_000);
+        let towns: Vec<Position> = (0..300).map(|_| anywhere(1.0).0).collect();
+        for n in 0..100_000 {
+            let (town, (_, north, east)) = (towns[n % towns.len()], anywhere(0.05));
+            let position = Position::new(town.lat() + north, town.lng() + east).expect("a town is on the earth");
+            let slot = index.slot(&DriverId::new(format!("driver-{n}")).expect("a valid id")).expect("there is room");
+            assert_eq!(index.report(slot, Fix { position, at }, at), Reported::Moved);
+        }
+        group.bench_function(format!("{name}: nearest {LIMIT}"), |bencher| {
+            bencher.iter(|| black_box(index.nearest(anywhere(1.0).0, ANYWHERE, LIMIT, |_| true).len()));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, index, snapshot, country);
 criterion_main!(benches);

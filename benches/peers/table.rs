@@ -8,9 +8,10 @@ pub(crate) fn line(row: &Value) -> String {
     let number = |field: &str| row[field].as_f64().map_or_else(|| "-".to_owned(), short);
     if row["measure"] == "threads" {
         return format!(
-            "{} drivers: two writers / one {}, nearest p99 beside a writer / alone {}, snapshot copy {} ms\n",
+            "{} drivers: two writers / one {}, of mixed drivers {}, nearest p99 beside a writer / alone {}, snapshot copy {} ms\n",
             number("drivers"),
             number("two_writers_per_one"),
+            number("two_mixed_writers_per_one"),
             number("nearest_p99_beside_writer_per_alone"),
             number("snapshot_copy_ms"),
         );

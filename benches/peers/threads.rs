@@ -20,12 +20,15 @@ const SEARCHES: usize = 20_000;
 pub(crate) fn measure(fleet: &mut Fleet, passes: usize) -> Value {
     let ours = Ours::new(fleet, IndexBackend::default());
     let mut shared = Shared { ours, day: 0 };
-    let (mut two_per_one, mut beside_per_alone, mut copies) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut two_per_one, mut mixed_per_one) = (Vec::new(), Vec::new());
+    let (mut beside_per_alone, mut copies) = (Vec::new(), Vec::new());
     let mut positions = Positions::default();
     for _ in 0..passes {
         let one = shared.writers(&[fleet.drive(UPDATES)]);
-        let two = shared.writers(&[fleet.drive_some(UPDATES, 0, 2), fleet.drive_some(UPDATES, 1, 2)]);
-        two_per_one.push(two / one);
+        let half = fleet.ids.len() / 2;
+        let two = [fleet.drive_some(UPDATES, 0..half), fleet.drive_some(UPDATES, half..2 * half)];
+        two_per_one.push(shared.writers(&two) / one);
+        mixed_per_one.push(shared.writers(&fleet.drive_mixed(UPDATES)) / one);
         let (queries, updates) = (fleet.queries(SEARCHES), fleet.drive(UPDATES));
         let alone = shared.search_p99(&queries);
         beside_per_alone.push(shared.search_p99_beside(&queries, &updates) / alone);
@@ -38,6 +41,7 @@ pub(crate) fn measure(fleet: &mut Fleet, passes: usize) -> Value {
         "measure": "threads",
         "drivers": fleet.ids.len(),
         "two_writers_per_one": rounded(median(&two_per_one)),
+        "two_mixed_writers_per_one": rounded(median(&mixed_per_one)),
         "nearest_p99_beside_writer_per_alone": rounded(median(&beside_per_alone)),
         "snapshot_copy_ms": rounded(median(&copies)),
     })

@@ -3,6 +3,7 @@
 use dispatch_core::{DriverId, Fix, Meters, Millis, Position, Slot, Timestamp};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The most results of a search, and how far they may be.
@@ -80,23 +81,30 @@ impl Fleet {
 
     /// The next `count` fixes of drivers drawn at random, each 10 to 30 m further and a second later.
     pub(crate) fn drive(&mut self, count: usize) -> Vec<Update> {
-        (0..count).map(|_| self.step()).collect()
+        self.drive_some(count, 0..self.ids.len())
     }
 
-    fn step(&mut self) -> Update {
-        let driver = self.random.random_range(0..self.ids.len());
-        self.step_of(driver)
-    }
-
-    /// As [`Fleet::drive`], of the drivers whose number is `of` modulo `modulus`.
-    pub(crate) fn drive_some(&mut self, count: usize, of: usize, modulus: usize) -> Vec<Update> {
-        let group = (self.ids.len() - of).div_ceil(modulus);
+    /// The same of some drivers.
+    pub(crate) fn drive_some(&mut self, count: usize, drivers: Range<usize>) -> Vec<Update> {
         (0..count)
             .map(|_| {
-                let driver = self.random.random_range(0..group) * modulus + of;
+                let driver = self.random.random_range(drivers.clone());
                 self.step_of(driver)
             })
             .collect()
+    }
+
+    /// Two lists of `count` fixes, of every other driver each.
+    pub(crate) fn drive_mixed(&mut self, count: usize) -> [Vec<Update>; 2] {
+        let half = self.ids.len() / 2;
+        [0, 1].map(|of| {
+            (0..count)
+                .map(|_| {
+                    let driver = 2 * self.random.random_range(0..half) + of;
+                    self.step_of(driver)
+                })
+                .collect()
+        })
     }
 
     fn step_of(&mut self, driver: usize) -> Update {

@@ -13,8 +13,9 @@ const RESOLUTION: Resolution = Resolution::Eleven;
 const PLACES_MEMORY: Millis = Millis::from_mins(12 * 60);
 const RATE_MEMORY: Millis = Millis::from_mins(30);
 
-/// Most cells remembered; past it the one with the least orders is forgotten.
+/// Most cells remembered; past it those with the least orders are forgotten, a tenth at once: to find them takes a look at all.
 const MAX_CELLS: usize = 10_000;
+const KEPT_CELLS: usize = MAX_CELLS / 10 * 9;
 
 /// What every known cell is believed to have had besides its orders, so that one order does not make a trend.
 const PRIOR: f64 = 0.5;
@@ -58,10 +59,12 @@ impl DemandMap {
     pub(crate) fn record(&mut self, pickup: Position, now: Timestamp) {
         let cell = u64::from(pickup.cell(RESOLUTION));
         if !self.cells.contains_key(&cell) && self.cells.len() >= MAX_CELLS {
-            let count = |cell: &Cell| cell.orders.at(now, PLACES_MEMORY);
-            let least = self.cells.iter().min_by(|a, b| count(a.1).total_cmp(&count(b.1)).then(a.0.cmp(b.0)));
-            let least = *least.expect("there are many cells").0;
-            self.cells.remove(&least);
+            let count = |(cell, known): (&u64, &Cell)| (known.orders.at(now, PLACES_MEMORY), *cell);
+            let mut cells: Vec<(f64, u64)> = self.cells.iter().map(count).collect();
+            cells.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
+            for (_, least) in &cells[KEPT_CELLS..] {
+                self.cells.remove(least);
+            }
         }
         let entry = self.cells.entry(cell).or_insert(Cell { pickup, orders: Fading::default() });
         entry.pickup = pickup;
@@ -104,13 +107,13 @@ mod tests {
     }
 
     #[test]
-    fn cells_beyond_the_limit_push_out_the_one_with_the_least_orders() {
+    fn cells_beyond_the_limit_push_out_those_with_the_least_orders() {
         let mut map = DemandMap::default();
         let at = Timestamp::from_millis(0);
         let place = |i: usize| Position::new(-60.0 + i as f64 * 0.01, 10.0).unwrap();
         (0..2).for_each(|_| (0..5).for_each(|i| map.record(place(i), at)));
         (5..MAX_CELLS + 50).for_each(|i| map.record(place(i), at));
-        assert_eq!(map.cells.len(), MAX_CELLS);
+        assert_eq!(map.cells.len(), KEPT_CELLS + 50);
         assert!((0..5).all(|i| map.cells.contains_key(&u64::from(place(i).cell(RESOLUTION)))));
     }
 }

@@ -587,3 +587,34 @@ fn a_restored_engine_knows_the_time_of_its_last_event() {
     market.by(Role::Customer, Action::SubmitOrder(spec("p")));
     assert_eq!(market.engine.state().orders[&order("p")].times.placed, later);
 }
+
+#[test]
+fn who_loses_an_order_heads_there_no_more() {
+    let mut market = Market::new(direct());
+    market.works("ana", 100.0);
+    market.submits("o", 0, 2_000.0, 4_000.0);
+    market.passes(1);
+    let heading =
+        |market: &Market| market.engine.state().drivers[&driver("ana")].heading.map(|heading| heading.position);
+    assert_eq!(heading(&market), Some(at(2_000.0)));
+    market.by(Role::Merchant, Action::CancelOrder { order: order("o"), reason: reason() });
+    assert_eq!(heading(&market), None);
+    market.submits("p", 0, 2_000.0, 4_000.0);
+    market.submits("q", 0, 6_000.0, 7_000.0);
+    market.passes(1);
+    market.by(Role::Dispatcher, Action::Assign { order: order("q"), driver: driver("ana") });
+    assert_eq!(heading(&market), Some(at(2_000.0)));
+    market.by(Role::Dispatcher, Action::TakeBack { order: order("p") });
+    assert_eq!(heading(&market), Some(at(6_000.0)));
+}
+
+#[test]
+fn orders_placed_before_are_confirmed_once_placing_confirms() {
+    let mut market = Market::new(EngineConfig::default());
+    market.submits("o", 0, 0.0, 1_000.0);
+    assert_eq!(market.status("o"), "pending");
+    let news = market.by(Role::Dispatcher, Action::Configure(Box::new(config())));
+    assert!(matches!(&news[1..], [EventKind::DispatchStarted { order }] if order.as_str() == "o"), "{news:?}");
+    let again = market.by(Role::Dispatcher, Action::Configure(Box::new(config())));
+    assert_eq!(again.len(), 1);
+}

@@ -63,6 +63,14 @@ fn a_busy_driver_is_reserved_until_it_can_set_out_soon() {
 }
 
 #[test]
+fn a_busy_driver_is_asked_as_soon_as_the_order_is_due() {
+    let mut market = at_the_door(2);
+    let rules = EngineConfig { offers: config().offers, ..market.engine.state().config.clone() };
+    market.by(Role::Dispatcher, Action::Configure(Box::new(rules)));
+    assert_eq!(asked(&market.passes(1)), ["ana"]);
+}
+
+#[test]
 fn a_full_route_takes_no_more() {
     let news = at_the_door(1).passes(120);
     assert!(matches!(news[..], [EventKind::OrderHeld { reason: HoldReason::NoCandidate, .. }]), "{news:?}");

@@ -71,7 +71,7 @@ impl Directory {
     /// Opens a directory to write, making it if there is none. No other process can until this is dropped.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, LockError> {
         let path = path.into();
-        let locked = std::fs::create_dir_all(&path).and_then(|()| File::create(path.join(LOCK)));
+        let locked = create_durably(&path).and_then(|()| File::create(path.join(LOCK)));
         let lock = match locked {
             Ok(lock) => lock,
             Err(source) => return Err(LockError::Io { path, source }),
@@ -100,6 +100,25 @@ impl Directory {
     }
 }
 
+/// Makes a directory, and those above it where they are missing, and makes that durable.
+fn create_durably(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_durably(above)?;
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_directory(above),
+    }
+}
+
+/// Makes what was created, renamed and removed in a directory durable.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    // A directory can be opened and synced where files are named by it, which is everywhere but on Windows.
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
 impl Disk for Directory {
     type File = File;
 
@@ -125,8 +144,7 @@ impl Disk for Directory {
     }
 
     fn sync(&self) -> io::Result<()> {
-        // A directory can be opened and synced where files are named by it, which is everywhere but on Windows.
-        if cfg!(unix) { File::open(&self.path)?.sync_all() } else { Ok(()) }
+        sync_directory(&self.path)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who calls: API keys, what they grant, and whom a caller may see.
 
+use crate::journal::Once;
 use dispatch_core::{Actor, DriverId, Label, Order, PlaceId, Reason, Role as CoreRole, State};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,6 +87,8 @@ pub(crate) struct Caller {
     pub(crate) name: Option<Label>,
     pub(crate) address: Option<IpAddr>,
     pub(crate) user_agent: Option<String>,
+    /// Whether what it asks is to be carried out once.
+    pub(crate) once: Option<Once>,
 }
 
 impl Caller {

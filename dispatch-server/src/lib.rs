@@ -60,7 +60,7 @@ pub use postgres::{
     DatabaseError, DatabaseReport, RetentionOptions, database_status, migrate_database, retain, verify_database,
 };
 pub use runner::{Clock, ManualClock};
-pub use serve::{JournalFailed, serve};
+pub use serve::serve;
 
 use parking_lot::Mutex;
 use runner::{Handle, Runner};
@@ -76,6 +76,11 @@ struct Shared {
     handle: Handle,
     runner: Mutex<Option<Runner>>,
 }
+
+/// The journal takes no more: nothing that happened since can be relied on, and nobody was told that it can.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nothing can be made durable any more: {0}")]
+pub struct JournalFailed(String);
 
 /// A server that could not start.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -105,6 +110,12 @@ impl State {
         });
         // Cancelled only if the whole runtime ends meanwhile.
         let _ = stopped.await;
+    }
+
+    /// Done once nothing can be made durable any more: requests are answered 503 from then on, and the server has to be started
+    /// again. [`serve`] sees to it.
+    pub async fn failed(&self) -> JournalFailed {
+        JournalFailed(self.handle().failed().await)
     }
 
     fn config(&self) -> &ServerConfig {

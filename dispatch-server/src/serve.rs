@@ -1,6 +1,6 @@
 //! The network: how many connections there are, and how long each may say nothing.
 
-use crate::{State, router};
+use crate::{JournalFailed, State, router};
 use axum::extract::{ConnectInfo, Request};
 use axum::serve::Listener;
 use hyper::body::Incoming;
@@ -15,11 +15,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-/// The journal takes no more: nothing that happened since can be relied on, and nobody was told that it can.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("nothing can be made durable any more: {0}")]
-pub struct JournalFailed(String);
-
 /// Serves until `shutdown` is done, then finishes the requests under way (for `limits.drain_seconds` at most), answers what is
 /// queued, and stops. Fails, and stops at once, if nothing can be made durable any more.
 pub async fn serve(
@@ -33,7 +28,7 @@ pub async fn serve(
     http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(limits.idle_seconds));
     let places = Arc::new(Semaphore::new(limits.connections));
     let open = GracefulShutdown::new();
-    let (mut shutdown, mut failed) = (pin!(shutdown), pin!(state.handle().failed()));
+    let (mut shutdown, mut failed) = (pin!(shutdown), pin!(state.failed()));
     let outcome = loop {
         let connected = async {
             let place = places.clone().acquire_owned().await.expect("this semaphore is never closed");
@@ -42,7 +37,7 @@ pub async fn serve(
         let ((stream, peer), place) = tokio::select! {
             connected = connected => connected,
             () = &mut shutdown => break Ok(()),
-            problem = &mut failed => break Err(JournalFailed(problem)),
+            failed = &mut failed => break Err(failed),
         };
         let app = app.clone();
         let answer = service_fn(move |mut request: Request<Incoming>| {

@@ -149,7 +149,7 @@ async fn a_long_list_shows_what_is_ones_own_and_nothing_of_others() {
     let server = Server::with(&keys()).await;
     // Between two orders of `q` lie more of `p` than the runner looks at in one go.
     let submit = |world: &mut World| {
-        let caller = Caller { grant: Grant::Admin, name: None, address: None, user_agent: None };
+        let caller = Caller { grant: Grant::Admin, name: None, address: None, user_agent: None, once: None };
         for number in 0..25_000 {
             let spec = |place| {
                 let mut spec = OrderSpec::new(

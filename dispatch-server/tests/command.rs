@@ -4,8 +4,9 @@
 
 mod common;
 
-use common::{Api, Server};
-use dispatch_server::{DOCUMENTED_DEFAULTS, KeyHash};
+use common::{Api, Folder, Server};
+use dispatch_core::Timestamp;
+use dispatch_server::{DOCUMENTED_DEFAULTS, KeyHash, ManualClock};
 use reqwest::Method;
 use serde_json::json;
 use std::io::{BufRead, BufReader, Read};
@@ -117,11 +118,17 @@ struct Running {
 
 impl Running {
     fn start() -> Self {
-        let mut command = command(&["serve", "--listen", "127.0.0.1:0"]);
+        Self::of(command(&["serve", "--listen", "127.0.0.1:0"]))
+    }
+
+    fn of(mut command: Command) -> Self {
         let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(process.stderr.take().unwrap());
         let mut line = String::new();
-        log.read_line(&mut line).unwrap();
+        while !line.contains("listening on ") {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "it ended before it listened");
+        }
         let url = line.split_once("listening on ").unwrap().1.split(',').next().unwrap();
         let api = Api::new(url.to_owned());
         Self { process, log, api }
@@ -151,4 +158,62 @@ async fn asked_to_end_it_ends_well() {
         assert!(log.contains("stopping") && log.trim_end().ends_with("stopped"), "{log}");
         assert!(!log.contains('\u{1b}'), "a log that is no terminal has no colours: {log}");
     }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn where_nothing_can_be_written_any_more_it_stops_and_has_promised_nothing_else() {
+    let folder = Folder::new();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--set", "durability=sync", "--data-dir", folder.path()];
+    let mut limited = Command::new("sh");
+    // As a disk that is full: no file may grow beyond 64 blocks.
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_dispatch-server")])
+        .args(serve);
+    let mut running = Running::of(limited);
+    let mut placed = 0;
+    while running.api.try_post("/v1/orders", common::order(&format!("o-{placed}"))).await == Some(201) {
+        placed += 1;
+    }
+    let mut log = String::new();
+    running.log.read_to_string(&mut log).unwrap();
+    assert_eq!(running.process.wait().unwrap().code(), Some(1), "{log}");
+    assert!(log.contains("nothing can be made durable any more"), "{log}");
+    assert!(placed > 10, "it stopped after {placed} orders");
+
+    let running = Running::of(command(&serve));
+    for number in 0..placed {
+        running.api.get(&format!("/v1/orders/o-{number}")).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn people_can_look_into_a_data_directory() {
+    let folder = Folder::new();
+    let clock = ManualClock::new(Timestamp::from_millis(common::START));
+    let server = Server::on(clock, &format!("data_dir = '{}'", folder.path())).await;
+    server.driver("", "ana").await;
+    let place = ["--data-dir", folder.path()];
+    let journal = |what: &str| printed(&[&["journal", what], &place[..]].concat());
+    // Beside the server that writes.
+    let records = journal("export");
+    let last: serde_json::Value = serde_json::from_str(records.lines().last().unwrap()).unwrap();
+    assert_eq!(last["seq"], records.lines().count());
+    assert_eq!(last["record"]["events"][0]["kind"]["shift_started"]["driver"], "ana");
+    assert_eq!(
+        printed(&["journal", "export", "--from", "3", place[0], place[1]]).lines().count() + 2,
+        records.lines().count()
+    );
+    assert!(journal("inspect").contains("00000000000000000001-0000000001.segment"), "{}", journal("inspect"));
+    assert!(journal("verify").contains("market default: 3 events"), "{}", journal("verify"));
+    server.stop().await;
+
+    let segment = format!("{}/00000000000000000001-0000000001.segment", folder.path());
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[70] ^= 8;
+    std::fs::write(&segment, bytes).unwrap();
+    let said = complaint(&["journal", "verify", place[0], place[1]]);
+    assert!(said.contains("00000000000000000001-0000000001.segment is damaged at byte 32"), "{said}");
+    assert!(journal("inspect").contains("is damaged at byte 32"), "{}", journal("inspect"));
+    assert!(complaint(&["journal", "verify", "--data-dir", "/nowhere"]).contains("No such file"));
 }

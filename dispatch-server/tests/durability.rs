@@ -4,40 +4,16 @@
 
 mod common;
 
-use common::{START, Server, order};
+use common::{Folder, START, Server, order};
 use dispatch_core::Timestamp;
 use dispatch_server::{ManualClock, Sources, State};
+use reqwest::Method;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 
-/// A directory of this test's own, gone with it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("dispatch-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        Self(std::env::temp_dir().join(name))
-    }
-
-    fn file(&self, more: &str) -> String {
-        format!("data_dir = '{}'\n{more}\n[journal]\nsegment_bytes = 65536", self.0.display())
-    }
-
-    /// The files whose names end so, in sequence.
-    fn files(&self, end: &str) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path());
-        let mut files: Vec<_> = entries.filter(|path| path.to_str().unwrap().ends_with(end)).collect();
-        files.sort();
-        files
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// A file that has the data in a folder, in segments so small that they are sealed all the time.
+fn file(folder: &Folder, more: &str) -> String {
+    format!("data_dir = '{}'\n{more}\n[journal]\nsegment_bytes = 65536", folder.path())
 }
 
 fn clock(after: i64) -> ManualClock {
@@ -79,7 +55,7 @@ fn complaint(file: &str) -> String {
 #[tokio::test]
 async fn a_restart_changes_nothing() {
     let (folder, now) = (Folder::new(), clock(0));
-    let mut server = Server::on(now.clone(), &folder.file("")).await;
+    let mut server = Server::on(now.clone(), &file(&folder, "")).await;
     for round in 0..3 {
         for number in 0..60 {
             server.driver("", &format!("d-{round}-{number}")).await;
@@ -92,7 +68,7 @@ async fn a_restart_changes_nothing() {
         server.put("/v1/markets/default/config", changed).await.ok();
         let before = shown(&server).await;
         server.stop().await;
-        server = Server::on(now.clone(), &folder.file("")).await;
+        server = Server::on(now.clone(), &file(&folder, "")).await;
         assert_eq!(difference(&json!(before), &json!(shown(&server).await)), None);
     }
     server.stop().await;
@@ -102,11 +78,11 @@ async fn a_restart_changes_nothing() {
 #[tokio::test]
 async fn time_does_not_go_back_for_a_restart() {
     let folder = Folder::new();
-    let server = Server::on(clock(1_000), &folder.file("")).await;
+    let server = Server::on(clock(1_000), &file(&folder, "")).await;
     server.order("", "o").await;
     server.stop().await;
     let behind = clock(0);
-    let server = Server::on(behind.clone(), &folder.file("")).await;
+    let server = Server::on(behind.clone(), &file(&folder, "")).await;
     assert_eq!(behind.now(), clock(1_000).now());
     server.stop().await;
 }
@@ -115,13 +91,13 @@ async fn time_does_not_go_back_for_a_restart() {
 async fn a_driver_who_moved_is_where_it_went() {
     let (folder, markets) =
         (Folder::new(), "markets = [{ id = \"default\" }, { id = \"west\", polygon = [[1, 1], [2, 1], [2, 2]] }]");
-    let server = Server::on(clock(0), &folder.file(markets)).await;
+    let server = Server::on(clock(0), &file(&folder, markets)).await;
     for market in ["default", "west", "default", "west"] {
         server.put("/v1/drivers/ana", json!({ "market": market })).await.ok();
     }
     let server = {
         server.stop().await;
-        Server::on(clock(9), &folder.file(markets)).await
+        Server::on(clock(9), &file(&folder, markets)).await
     };
     assert_eq!(server.get("/v1/drivers/ana").await.ok().at("/market"), "west");
     assert_eq!(server.get("/v1/drivers").await.ok().at("/drivers").as_array().unwrap().len(), 1);
@@ -131,23 +107,23 @@ async fn a_driver_who_moved_is_where_it_went() {
 #[tokio::test]
 async fn one_server_uses_a_directory_at_a_time() {
     let folder = Folder::new();
-    let server = Server::on(clock(0), &folder.file("")).await;
-    let said = complaint(&folder.file(""));
-    assert!(said.contains("another process uses") && said.contains(folder.0.to_str().unwrap()), "{said}");
+    let server = Server::on(clock(0), &file(&folder, "")).await;
+    let said = complaint(&file(&folder, ""));
+    assert!(said.contains("another process uses") && said.contains(folder.path()), "{said}");
     server.stop().await;
 }
 
 #[tokio::test]
 async fn damage_is_said_with_its_file_and_byte() {
     let folder = Folder::new();
-    let server = Server::on(clock(0), &folder.file("")).await;
+    let server = Server::on(clock(0), &file(&folder, "")).await;
     server.driver("", "ana").await;
     server.stop().await;
     let segment = folder.files(".segment").remove(0);
     let mut bytes = std::fs::read(&segment).unwrap();
     bytes[100] ^= 1;
     std::fs::write(&segment, &bytes).unwrap();
-    let said = complaint(&folder.file(""));
+    let said = complaint(&file(&folder, ""));
     assert!(said.contains(segment.file_name().unwrap().to_str().unwrap()), "{said}");
     assert!(said.contains("is damaged at byte 32"), "{said}");
     // Nothing was changed by looking.
@@ -164,9 +140,64 @@ fn a_directory_that_cannot_be_is_said() {
 #[tokio::test]
 async fn what_is_kept_in_memory_alone_is_gone() {
     let folder = Folder::new();
-    let file = folder.file("durability = \"memory\"");
+    let file = file(&folder, "durability = \"memory\"");
     let server = Server::on(clock(0), &file).await;
     server.post("/v1/orders", order("o")).await.ok();
     server.stop().await;
-    assert!(!folder.0.exists());
+    assert!(!Path::new(folder.path()).exists());
+}
+
+/// Sends a command with an idempotency key.
+async fn once(server: &Server, key: &str, path: &str, body: &Value) -> common::Answer {
+    let headers = [("idempotency-key", key), ("content-type", "application/json")];
+    server.raw(Method::POST, path, &headers, body.to_string().into_bytes()).await
+}
+
+#[tokio::test]
+async fn a_request_with_a_key_is_carried_out_once_and_answered_as_the_first_time() {
+    let (folder, now) = (Folder::new(), clock(0));
+    let mut server = Server::on(now.clone(), &file(&folder, "")).await;
+    for restarted in [false, true] {
+        if restarted {
+            server.stop().await;
+            server = Server::on(now.clone(), &file(&folder, "")).await;
+        }
+        let placed = once(&server, "k-1", "/v1/orders", &order("o")).await.ok();
+        assert_eq!((placed.status, placed.at("/id").as_str()), (201, Some("o")), "after a restart: {restarted}");
+        // What the state would refuse by now was done, and shows what came of it.
+        let cancelled = once(&server, "k-2", "/v1/orders/o/cancel", &json!({"reason": "no"})).await.ok();
+        assert_eq!((cancelled.status, cancelled.at("/status").as_str()), (200, Some("cancelled")));
+    }
+    server.act("/v1/orders/o/cancel").await.problem(415, "unsupported_media_type");
+    once(&server, "k-3", "/v1/orders/o/cancel", &json!({"reason": "no"})).await.problem(409, "order_state");
+    // A refusal keeps nothing: the same key may be used for something else.
+    once(&server, "k-3", "/v1/orders", &order("p")).await.ok();
+    once(&server, "k-1", "/v1/orders", &order("q")).await.problem(422, "key_reused").field("Idempotency-Key");
+    server.get("/v1/orders/q").await.problem(404, "unknown_order");
+    // The key of one request is nothing to another.
+    assert_eq!(once(&server, "k-2", "/v1/orders", &order("q")).await.status, 201);
+    server.pass(24 * 3_600);
+    once(&server, "k-3", "/v1/orders", &order("r")).await.ok();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_odd_key_is_refused() {
+    let server = Server::start().await;
+    for key in ["", &"x".repeat(65)] {
+        once(&server, key, "/v1/orders", &order("o")).await.problem(422, "invalid_value").field("Idempotency-Key");
+    }
+    let body = order("o").to_string().into_bytes();
+    let json = ("content-type", "application/json");
+    let both = [("idempotency-key", "a"), ("x-idempotency-key", "b"), json];
+    server.raw(Method::POST, "/v1/orders", &both, body.clone()).await.problem(422, "invalid_value");
+    assert_eq!(
+        server.raw(Method::POST, "/v1/orders", &[("x-idempotency-key", "a"), json], body.clone()).await.status,
+        201
+    );
+    assert_eq!(
+        server.raw(Method::POST, "/v1/orders", &both[..1], body).await.problem(415, "unsupported_media_type").status,
+        415
+    );
+    server.stop().await;
 }

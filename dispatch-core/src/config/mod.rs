@@ -95,8 +95,10 @@ pub struct ScheduleRule {
     pub margin: Millis,
     /// An order is first looked at this long before it is ready.
     pub horizon: Millis,
-    /// An order is decided for a busy driver only if it can set out within this time; until then the driver is reserved
-    /// window by window, which keeps the choice open.
+    /// Where drivers are assigned directly, an order is decided for a busy driver only if it can set out within this time;
+    /// until then the driver is reserved window by window, which keeps the choice open. Where drivers are asked, that takes
+    /// time and may fail, so a busy driver is asked as soon as the order is due; but a wave goes, beside the driver chosen,
+    /// only to drivers who can set out within this time.
     pub commit_ahead: Millis,
     /// What a ready time is worth.
     pub ready_times: ReadyTimes,

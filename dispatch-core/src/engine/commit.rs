@@ -133,7 +133,8 @@ impl Engine {
             return Verdict::Hold { reason: HoldReason::SlackAmple, slack: Some(slack) };
         }
         let works = self.state.drivers[driver].is_on_shift();
-        if !works || supply.from.at - self.now() > config.schedule.commit_ahead {
+        let direct = config.offers == OfferRule::Direct;
+        if !works || direct && supply.from.at - self.now() > config.schedule.commit_ahead {
             return Verdict::Hold { reason: HoldReason::DriverBusy, slack: Some(slack) };
         }
         commit

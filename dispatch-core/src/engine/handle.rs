@@ -102,7 +102,15 @@ impl Engine {
             return Err(Refusal::Invalid { field: "market", problem: "a market keeps its name".into() });
         }
         self.score = Score::resolve(&config.score, &self.terms)?;
+        let starts = config.start_on == StartOn::Placed && self.state.config.start_on != StartOn::Placed;
         self.emit(EventKind::Configured { version: self.state.config_version + 1, config });
+        if starts {
+            // What was placed before is confirmed by that now, too.
+            let pending = self.state.orders.values().filter(|order| order.status == DispatchStatus::Pending);
+            for order in pending.map(|order| order.spec.id.clone()).collect::<Vec<_>>() {
+                self.emit(EventKind::DispatchStarted { order });
+            }
+        }
         Ok(())
     }
 

@@ -156,6 +156,7 @@ impl Engine {
 
     pub(super) fn fleet(&self) -> Fleet<'_> {
         let mut fleet = Fleet::empty();
+        fleet.supplies.reserve(self.derived.on_shift.len() + self.derived.rostered.len());
         let mut sighted = self.sighted.iter().peekable();
         for id in &self.derived.on_shift {
             // Who was sighted may have gone off shift since.

@@ -32,7 +32,7 @@ pub(crate) fn between(a: Position, b: Position) -> Meters {
 
 /// The distances in metres from one point to where others are: those of [`between`] to the bit, but several at a time.
 pub(crate) fn between_all<T>(from: Position, to: &[T], at: impl Fn(&T) -> Position, metres: &mut Vec<f64>) {
-    const LANES: usize = 8;
+    const LANES: usize = 4;
     metres.clear();
     metres.reserve(to.len() + LANES);
     for batch in to.chunks(LANES) {

@@ -69,31 +69,20 @@ pub(super) struct Plane {
 }
 
 impl Plane {
-    /// The keys of places in the ball's cells: latitudes and longitudes in steps, the latter wrapped at 2^32.
+    /// The key of a place in the ball's cells.
     #[inline]
-    pub(super) fn keys<const N: usize>(&self, lat: [i32; N], lng: [i32; N]) -> [f32; N] {
+    pub(super) fn key(&self, place: Place) -> f32 {
         /// What a turn around the earth is short of a turn of 32 bits.
         const GAP: i32 = ((1 << 32) - TURN) as i32;
-        let mut east = lng.map(|lng| lng.wrapping_sub(self.lng));
+        let north = (place.lat() as i32).wrapping_sub(self.lat) as f32;
+        let mut east = (place.lng() as i32).wrapping_sub(self.lng);
         if self.wraps {
-            for east in &mut east {
-                // Nothing is that far: it is on the other side of the antimeridian.
-                *east = if *east > GAP / 2 { east.wrapping_sub(GAP) } else { *east };
-                *east = if *east < -GAP / 2 { east.wrapping_add(GAP) } else { *east };
-            }
+            // Nothing is that far: it is on the other side of the antimeridian.
+            east = if east > GAP / 2 { east.wrapping_sub(GAP) } else { east };
+            east = if east < -GAP / 2 { east.wrapping_add(GAP) } else { east };
         }
-        std::array::from_fn(|n| {
-            let (north, east) = (lat[n].wrapping_sub(self.lat) as f32, east[n] as f32);
-            north * north + (self.cos2 + self.slope * north) * (east * east)
-        })
-    }
-
-    /// The same for moving points, infinite if searches are not to find them.
-    #[inline]
-    pub(super) fn keys_of_searchable<const N: usize>(&self, places: [Place; N]) -> [f32; N] {
-        let (lat, lng) = (places.map(|place| (place.0 >> 33) as i32), places.map(|place| (place.0 >> 1) as i32));
-        let keys = self.keys(lat, lng);
-        std::array::from_fn(|n| if places[n].is_searchable() { keys[n] } else { f32::INFINITY })
+        let east = east as f32;
+        north * north + (self.cos2 + self.slope * north) * (east * east)
     }
 }
 
@@ -175,7 +164,7 @@ impl Ball {
     /// The key of a place; only a place that [`Ball::may_have`] or a cell of the ball has a place in is right on the plane.
     pub(super) fn key(&self, place: Place) -> f32 {
         match self.plane {
-            Some(plane) => plane.keys([place.lat() as i32], [place.lng() as i32])[0],
+            Some(plane) => plane.key(place),
             None => arc::haversine(self.centre.at, place.position()) as f32,
         }
     }

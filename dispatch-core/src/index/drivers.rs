@@ -4,11 +4,10 @@ use super::ball::Ball;
 use super::chunks::Table;
 use super::place::{Place, Stamp};
 use super::record::Record;
-use super::search::{Found, LANES};
+use super::search::Found;
 use crate::model::DriverId;
 use parking_lot::RwLock;
 use std::hash::{BuildHasher, RandomState};
-use std::mem;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -132,30 +131,17 @@ impl Drivers {
         self.motions.get_or_make(slot, || AtomicU64::new(0))
     }
 
-    /// Looks up where the listed drivers are, and adds them.
-    pub(super) fn locate(&self, ball: &Ball, found: &mut Found) {
-        let (slots, mut places) = (mem::take(&mut found.slots), mem::take(&mut found.places));
-        // First all places: the next ones are on their way while one is waited for.
-        places.extend(slots.iter().map(|slot| self.place(*slot)));
-        places.resize(slots.len().next_multiple_of(LANES), Place::NOBODY);
-        for (batch, first) in places.as_chunks::<LANES>().0.iter().zip((0..).step_by(LANES)) {
-            let keys = match ball.plane() {
-                Some(plane) => plane.keys_of_searchable(*batch),
-                None => batch.map(|place| if place.is_searchable() { ball.key(place) } else { f32::INFINITY }),
-            };
-            found.add(keys, first);
-        }
-        (found.slots, found.places) = (slots, places);
+    /// Looks up where the listed drivers are.
+    pub(super) fn locate(&self, found: &mut Found) {
+        found.places.extend(found.names.iter().map(|slot| self.place(*slot)));
     }
 
     /// Adds every searchable driver that may be in the ball.
     pub(super) fn locate_all(&self, ball: &Ball, found: &mut Found) {
         let places = self.records.first(self.len()).flatten().map(|record| Place(record.place()));
-        let near = (0..).zip(places).filter(|(_, place)| place.is_searchable() && ball.may_have(*place));
-        for ((slot, place), entry) in near.zip(0..) {
-            found.slots.push(slot);
+        for (slot, place) in (0..).zip(places).filter(|(_, place)| place.is_searchable() && ball.may_have(*place)) {
+            found.names.push(slot);
             found.places.push(place);
-            found.add_one(ball.key(place), entry);
         }
     }
 

@@ -281,24 +281,16 @@ impl Field for Planted<'_> {
             .map(|entry| {
                 let tree = entry.what.slots.read();
                 let edits = entry.what.edits.load(Ordering::Acquire);
-                found.slots.extend(tree.locate_within_distance(unit, chord).map(|entry| entry.what));
+                found.names.extend(tree.locate_within_distance(unit, chord).map(|entry| entry.what));
                 (&*entry.what, edits)
             })
             .collect();
-        self.drivers.locate(ball, found);
+        self.drivers.locate(found);
         read.iter().all(|(shard, edits)| shard.edits.load(Ordering::Acquire) == *edits)
     }
 
     fn gather_slowly(&self, ball: &Ball, found: &mut Found) {
         self.drivers.locate_all(ball, found);
-    }
-
-    fn position(&self, found: &Found, entry: u32) -> Position {
-        found.places[entry as usize].position()
-    }
-
-    fn name(&self, found: &Found, entry: u32) -> u32 {
-        found.slots[entry as usize]
     }
 }
 

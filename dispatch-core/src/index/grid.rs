@@ -14,7 +14,6 @@ use super::drivers::Drivers;
 use super::place::{CellId, Place, REGION_BITS, REGION_ROWS, SLACK, Stamp, TURN, widening};
 use super::search::{Field, Found};
 use super::sync::pause;
-use crate::geo::Position;
 use parking_lot::Mutex;
 use std::iter;
 use std::sync::OnceLock;
@@ -441,7 +440,7 @@ impl Listed<'_> {
             let looks = (0..PATIENCE).map(|turn| cell.look().or_else(|| (pause(turn), None).1));
             let Some((seen, length)) = looks.flatten().next() else { return false };
             found.seen.push(seen);
-            cell.read(length, &self.grid.blocks, &mut found.slots);
+            cell.read(length, &self.grid.blocks, &mut found.names);
         }
         true
     }
@@ -472,19 +471,11 @@ impl Field for Listed<'_> {
         if !ball.visit(self.grid, |run| self.list(&run, found)) {
             return false;
         }
-        self.drivers.locate(ball, found);
+        self.drivers.locate(found);
         self.is_unchanged(found) && self.grid.epoch.load(Ordering::Acquire) == epoch
     }
 
     fn gather_slowly(&self, ball: &Ball, found: &mut Found) {
         self.drivers.locate_all(ball, found);
-    }
-
-    fn position(&self, found: &Found, entry: u32) -> Position {
-        found.places[entry as usize].position()
-    }
-
-    fn name(&self, found: &Found, entry: u32) -> u32 {
-        found.slots[entry as usize]
     }
 }

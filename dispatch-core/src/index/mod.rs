@@ -381,7 +381,7 @@ impl PositionIndex {
     ) -> Vec<(&DriverId, Meters)> {
         let id = |slot| self.drivers.id(slot);
         let found = search::with_memory(|found| {
-            search::nearest(field, query, found, |slot| eligible(id(slot)), |a, b| id(a).cmp(id(b)))
+            search::nearest(field, query, found, id, &mut eligible, |a, b| id(a).cmp(id(b)))
         });
         found.into_iter().map(|(slot, distance)| (id(slot), distance)).collect()
     }

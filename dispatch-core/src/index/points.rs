@@ -1,12 +1,10 @@
 //! A fixed set of points to search in.
 
-use super::ball::{self, Ball, Centre, Country, Plane, TILE_BITS, child};
+use super::ball::{self, Ball, Centre, Country, TILE_BITS, child};
 use super::place::{CellId, Place};
-use super::search::{self, Field, Found, LANES, Query};
-use crate::geo::{MAX_LAT_E7, MAX_LNG_E7, Position};
+use super::search::{self, Field, Found, Query};
+use crate::geo::Position;
 use crate::units::Meters;
-use std::array;
-use std::iter;
 use std::ops::Range;
 
 /// Points per cell, at most, on the average of a tile.
@@ -14,6 +12,9 @@ const PER_CELL: u32 = 4;
 
 /// Tiles have `4^level` cells of one level, the last of which is 23 m high.
 const LAST_LEVEL: u32 = 7;
+
+/// So many points are copied at a time.
+const AT_ONCE: usize = 16;
 
 /// Points numbered from 0 in the order given, searched by distance.
 ///
@@ -25,11 +26,10 @@ pub(crate) struct PointSet {
     tiles: Vec<Tile>,
     /// Where the points of each cell begin, and the last ones end.
     starts: Vec<u32>,
-    /// By cell: latitude and longitude in steps, the latter wrapped at 2^32; a few more follow that are nobody's.
-    lat: Vec<i32>,
-    lng: Vec<i32>,
-    /// By cell: the number of the point, or what it was renamed to.
+    /// By cell: where each point is, and its number, or what that was renamed to. A few more follow that are nobody's.
+    places: Vec<Place>,
     rows: Vec<u32>,
+    len: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ impl PointSet {
 
     /// The same with other numbers, which have to be in the same order.
     pub(super) fn renamed(mut self, names: &[u32]) -> Self {
-        self.rows.iter_mut().for_each(|row| *row = names[*row as usize]);
+        self.rows[..self.len].iter_mut().for_each(|row| *row = names[*row as usize]);
         self
     }
 
@@ -110,17 +110,15 @@ impl PointSet {
             starts[cell + 1] += starts[cell];
         }
         let mut next = starts.clone();
-        let mut points = vec![(0, 0, 0); places.len()];
+        self.len = places.len();
+        self.places = vec![Place::NOBODY; places.len() + AT_ONCE];
+        self.rows = vec![0; places.len() + AT_ONCE];
         for ((place, cell), row) in places.iter().zip(&of_point).zip(0..) {
             let next = &mut next[*cell as usize];
-            points[*next as usize] = (place.lat() as i32, (place.lng() as u32).cast_signed(), row);
+            (self.places[*next as usize], self.rows[*next as usize]) = (*place, row);
             *next += 1;
         }
         self.starts = starts;
-        let padded =
-            |steps: fn(&(i32, i32, u32)) -> i32| points.iter().map(steps).chain(iter::repeat_n(0, LANES)).collect();
-        (self.lat, self.lng) = (padded(|point| point.0), padded(|point| point.1));
-        self.rows = points.iter().map(|(.., row)| *row).collect();
     }
 
     /// The at most `limit` nearest `eligible` rows within `radius` of `at` (bound included), nearest first, ties by row.
@@ -136,17 +134,17 @@ impl PointSet {
         eligible: impl FnMut(u32) -> bool,
     ) -> Vec<(u32, Meters)> {
         let query = Query { at, radius, limit };
-        search::with_memory(|found| search::nearest(self, &query, found, eligible, |a, b| a.cmp(&b)))
+        search::with_memory(|found| search::nearest(self, &query, found, |row| row, eligible, |a, b| a.cmp(&b)))
     }
 
     /// How many rows there are.
     pub(crate) fn len(&self) -> usize {
-        self.rows.len()
+        self.len
     }
 
     /// Every row within `radius` of `at` (bound included), by row, by looking at all of them: for a few.
     pub(crate) fn within(&self, at: Position, radius: Meters) -> Vec<u32> {
-        let near = (0..self.len()).filter(|entry| self.place(*entry).distance(at) <= radius);
+        let near = (0..self.len()).filter(|entry| self.places[*entry].position().distance(at) <= radius);
         let mut rows: Vec<u32> = near.map(|entry| self.rows[entry]).collect();
         rows.sort_unstable();
         rows
@@ -157,19 +155,16 @@ impl PointSet {
         search::with_memory(|found| search::within(self, ball, found))
     }
 
-    fn place(&self, entry: usize) -> Position {
-        let lng = i64::from(self.lng[entry] as u32) - i64::from(MAX_LNG_E7);
-        Position::from_steps(self.lat[entry] - MAX_LAT_E7, lng as i32)
-    }
-
-    /// Adds points next to each other, near enough to the centre for a plane.
+    /// Adds points next to each other.
     #[inline]
-    fn add_on_plane(&self, points: Range<usize>, plane: &Plane, found: &mut Found) {
-        for first in points.clone().step_by(LANES) {
-            let lanes = |steps: &[i32]| *steps[first..].first_chunk::<LANES>().expect("both lists are longer by that");
-            let keys = plane.keys(lanes(&self.lat), lanes(&self.lng));
-            let count = points.end - first;
-            found.add(array::from_fn(|n| if n < count { keys[n] } else { f32::INFINITY }), first as u32);
+    fn add(&self, points: Range<usize>, found: &mut Found) {
+        for first in points.clone().step_by(AT_ONCE) {
+            // Always so many: how many there are cannot be guessed.
+            let used = found.names.len() + AT_ONCE.min(points.end - first);
+            found.names.extend_from_slice(&self.rows[first..][..AT_ONCE]);
+            found.places.extend_from_slice(&self.places[first..][..AT_ONCE]);
+            found.names.truncate(used);
+            found.places.truncate(used);
         }
     }
 }
@@ -199,7 +194,7 @@ impl Field for PointSet {
     const STILL: bool = true;
 
     fn len(&self) -> usize {
-        self.rows.len()
+        self.len
     }
 
     fn density(&self, centre: &Centre, some: u32) -> f64 {
@@ -210,31 +205,17 @@ impl Field for PointSet {
         ball.visit(self, |run| {
             let cells = run.tile as usize + run.first;
             let points = self.starts[cells] as usize..self.starts[cells + run.count] as usize;
-            match ball.plane() {
-                Some(plane) => self.add_on_plane(points, &plane, found),
-                None => points.for_each(|entry| {
-                    let key = ball.key(Place::new(self.place(entry), true));
-                    found.add_one(key, entry as u32);
-                }),
-            }
+            self.add(points, found);
             true
         })
     }
 
     fn gather_slowly(&self, ball: &Ball, found: &mut Found) {
-        for entry in 0..self.rows.len() {
-            let place = Place::new(self.place(entry), true);
-            if ball.may_have(place) {
-                found.add_one(ball.key(place), entry as u32);
+        for (place, row) in self.places.iter().zip(&self.rows).take(self.len) {
+            if ball.may_have(*place) {
+                found.places.push(*place);
+                found.names.push(*row);
             }
         }
-    }
-
-    fn position(&self, _: &Found, entry: u32) -> Position {
-        self.place(entry as usize)
-    }
-
-    fn name(&self, _: &Found, entry: u32) -> u32 {
-        self.rows[entry as usize]
     }
 }

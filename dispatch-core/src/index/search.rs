@@ -17,11 +17,11 @@ use std::mem;
 /// Fewer points than this are looked at one by one.
 const FEW: usize = 128;
 
-/// So many keys are computed at a time.
-pub(super) const LANES: usize = 8;
+/// So many are asked about at a time.
+const AT_ONCE: usize = 8;
 
-/// So many are put in order at once.
-const SORTED_AT_ONCE: usize = 32;
+/// No more than this are put in order in one go.
+const FEW_RANKED: usize = 32;
 
 /// How often moving points are gathered before they are looked at one by one.
 const ATTEMPTS: u32 = 4;
@@ -42,62 +42,47 @@ pub(super) trait Field {
 
     /// Adds whatever may be in the ball, by looking at every point once.
     fn gather_slowly(&self, ball: &Ball, found: &mut Found);
-
-    /// Where a gathered point is, or was when it was gathered.
-    fn position(&self, found: &Found, entry: u32) -> Position;
-
-    /// What callers call a gathered point.
-    fn name(&self, found: &Found, entry: u32) -> u32;
 }
 
 /// What a search gathered.
 #[derive(Default)]
 pub(super) struct Found {
-    /// Key and entry of each point, as of [`ranked`]. What is behind `count` is there to be overwritten.
-    ranked: Vec<u64>,
-    count: usize,
-    /// Points with a higher key are not added.
-    limit: f32,
-    /// Slots and places of moving points, by entry.
-    pub(super) slots: Vec<u32>,
+    /// What callers call the points, and where they are or were when they were gathered.
+    pub(super) names: Vec<u32>,
     pub(super) places: Vec<Place>,
     /// The lists that moving points were read from: runs of cells by their first and their count, and what was seen in each.
     pub(super) runs: Vec<(u32, u32)>,
     pub(super) seen: Vec<Seen>,
+    keys: Vec<f32>,
+    /// Key and entry of each point that is near enough, as of [`ranked`].
+    ranked: Vec<u64>,
     hits: Vec<Hit>,
     metres: Vec<f64>,
 }
 
 impl Found {
-    fn clear(&mut self, limit: f32) {
-        (self.count, self.limit) = (0, limit);
-        self.slots.clear();
+    fn clear(&mut self) {
+        self.names.clear();
         self.places.clear();
         self.runs.clear();
         self.seen.clear();
     }
 
-    /// Adds points whose keys are given: entries from `first` on. An infinite key is nobody's.
-    #[inline]
-    pub(super) fn add(&mut self, keys: [f32; LANES], first: u32) {
-        if self.ranked.len() < self.count + LANES {
-            self.ranked.resize(2 * (self.count + LANES), 0);
+    /// Ranks what was gathered, as far as searches find it and its key is at most `limit`.
+    fn rank(&mut self, ball: &Ball, limit: f32) {
+        self.keys.clear();
+        match ball.plane() {
+            Some(plane) => self.keys.extend(self.places.iter().map(|place| plane.key(*place))),
+            None => self.keys.extend(self.places.iter().map(|place| ball.key(*place))),
         }
-        let room = &mut self.ranked[self.count..][..LANES];
-        let mut added = 0;
-        for (key, entry) in keys.into_iter().zip(first..) {
+        self.ranked.resize(self.places.len() + 1, 0);
+        let mut count = 0;
+        for ((key, place), entry) in self.keys.iter().zip(&self.places).zip(0..) {
             // Written in any case: which points are near cannot be guessed.
-            room[added % LANES] = ranked(key, entry);
-            added += usize::from(key <= self.limit);
+            self.ranked[count] = ranked(*key, entry);
+            count += usize::from((*key <= limit) & place.is_searchable());
         }
-        self.count += added;
-    }
-
-    /// Adds one point.
-    pub(super) fn add_one(&mut self, key: f32, entry: u32) {
-        let mut keys = [f32::INFINITY; LANES];
-        keys[0] = key;
-        self.add(keys, entry);
+        self.ranked.truncate(count);
     }
 }
 
@@ -120,11 +105,12 @@ pub(super) struct Query {
 /// The nearest eligible points: names and distances, nearest first, ties in the order of names by `tie`.
 ///
 /// Still points are asked about once at most.
-pub(super) fn nearest<F: Field>(
+pub(super) fn nearest<F: Field, T>(
     field: &F,
     query: &Query,
     found: &mut Found,
-    mut eligible: impl FnMut(u32) -> bool,
+    who: impl Fn(u32) -> T,
+    mut eligible: impl FnMut(T) -> bool,
     tie: impl Fn(u32, u32) -> Ordering,
 ) -> Vec<(u32, Meters)> {
     let points = field.len();
@@ -145,15 +131,16 @@ pub(super) fn nearest<F: Field>(
     loop {
         let ball = Ball::new(centre, angle);
         let reach = if angle >= whole { ball.outer_key() } else { ball.inner_key() };
-        gather(field, &ball, reach, found);
-        let enough = search.ask(field, &ball, query.limit, found, &mut eligible);
+        gather(field, &ball, found);
+        found.rank(&ball, reach);
+        let enough = search.ask(&ball, reach, query.limit, found, &who, &mut eligible);
         if enough || angle >= whole {
             break;
         }
         let widening = (wanted / search.hits.len().max(1) as f64).sqrt().clamp(1.4, 3.0);
         angle = (angle * widening).min(whole);
         if F::STILL {
-            search.go_on(field, &ball, &Ball::new(centre, angle), found);
+            search.go_on(&ball, reach, &Ball::new(centre, angle), found);
         } else {
             // Who was found may since have moved.
             search.hits.clear();
@@ -167,45 +154,37 @@ pub(super) fn nearest<F: Field>(
 
 /// The hits by distance and within the radius, as many as are wanted.
 fn sorted(query: &Query, hits: &[Hit], metres: &[f64], tie: impl Fn(u32, u32) -> Ordering) -> Vec<(u32, Meters)> {
-    let mut nearest: Vec<(u32, Meters)> = Vec::with_capacity(hits.len());
-    for (hit, &metres) in hits.iter().zip(metres) {
-        let distance = Meters::new(metres).expect("an arc is finite and not negative");
-        if distance > query.radius {
-            continue;
-        }
-        // They come in this order already, but for the last few bits.
-        let is_before = |other: &(u32, Meters)| {
-            metres.total_cmp(&other.1.get()).then_with(|| tie(hit.name, other.0)) == Ordering::Less
-        };
-        let mut place = nearest.len();
-        nearest.push((hit.name, distance));
-        while place > 0 && is_before(&nearest[place - 1]) {
-            nearest.swap(place - 1, place);
-            place -= 1;
-        }
+    let distance = |metres: f64| Meters::new(metres).expect("an arc is finite and not negative");
+    let found = hits.iter().zip(metres).map(|(hit, &metres)| (hit.name, distance(metres)));
+    let mut nearest: Vec<(u32, Meters)> = found.collect();
+    // They come in this order already, but for the last few bits.
+    if !metres.is_sorted_by(|a, b| a < b) {
+        nearest.sort_unstable_by(|a, b| a.1.get().total_cmp(&b.1.get()).then_with(|| tie(a.0, b.0)));
     }
     nearest.truncate(query.limit);
+    nearest.truncate(nearest.partition_point(|(_, distance)| *distance <= query.radius));
     nearest
 }
 
 /// All that may be in a ball, in no order: names and positions.
 pub(super) fn within<F: Field>(field: &F, ball: &Ball, found: &mut Found) -> Vec<(u32, Position)> {
-    gather(field, ball, ball.outer_key(), found);
-    let entries = found.ranked[..found.count].iter().map(|ranked| *ranked as u32);
-    entries.map(|entry| (field.name(found, entry), field.position(found, entry))).collect()
+    gather(field, ball, found);
+    found.rank(ball, ball.outer_key());
+    let entries = found.ranked.iter().map(|ranked| *ranked as u32 as usize);
+    entries.map(|entry| (found.names[entry], found.places[entry].position())).collect()
 }
 
-fn gather<F: Field>(field: &F, ball: &Ball, limit: f32, found: &mut Found) {
+fn gather<F: Field>(field: &F, ball: &Ball, found: &mut Found) {
     let points = field.len();
     // Past so many regions looking for them takes longer than looking at everything.
     let is_wide = points <= FEW || ball.regions() as usize > points / 64 + 256;
     for _ in 0..ATTEMPTS {
-        found.clear(limit);
+        found.clear();
         if !is_wide && field.gather(ball, found) {
             return;
         }
     }
-    found.clear(limit);
+    found.clear();
     field.gather_slowly(ball, found);
 }
 
@@ -221,39 +200,42 @@ struct Search {
 
 impl Search {
     /// Asks about what was gathered, from near to far; says whether that was enough.
-    fn ask<F: Field>(
+    fn ask<T>(
         &mut self,
-        field: &F,
         ball: &Ball,
+        reach: f32,
         limit: usize,
         found: &mut Found,
-        eligible: &mut impl FnMut(u32) -> bool,
+        who: &impl Fn(u32) -> T,
+        eligible: &mut impl FnMut(T) -> bool,
     ) -> bool {
         // Keys that differ by less may belong to equal distances.
         let close = 1.0 + 4.0 * ball.error;
         let mut call = self.hits.get(limit - 1).map_or(f32::INFINITY, |hit| hit.key * close);
         // Those that probably are enough are put in order first.
-        let part = (limit as f32 * 1.125 + 2.0) / found.count as f32;
+        let part = (limit as f32 * 1.125 + 2.0) / found.ranked.len() as f32;
         let mut ranked = mem::take(&mut found.ranked);
-        let first = if found.count > SORTED_AT_ONCE && part < 0.8 {
-            partition(&mut ranked[..found.count], found.limit * part)
-        } else {
-            0
-        };
-        for part in [0..first, first..found.count] {
+        let first = if ranked.len() > FEW_RANKED && part < 0.8 { partition(&mut ranked, reach * part) } else { 0 };
+        for part in [0..first, first..ranked.len()] {
             let part = &mut ranked[part];
             part.sort_unstable();
-            for &ranked in &*part {
-                let (key, entry) = (key(ranked), ranked as u32);
-                if key > call {
-                    break;
-                }
-                let name = field.name(found, entry);
-                let is_new = key > self.asked && (self.skip.is_empty() || self.skip.binary_search(&name).is_err());
-                if is_new && eligible(name) {
-                    self.hits.push(Hit { key, name, position: field.position(found, entry) });
-                    if self.hits.len() == limit {
-                        call = key * close;
+            'near: for batch in part.chunks(AT_ONCE) {
+                // The next ones are on their way from memory while one is waited for.
+                let asked: [_; AT_ONCE] = std::array::from_fn(|n| {
+                    let name = found.names[*batch.get(n)? as u32 as usize];
+                    Some((name, who(name)))
+                });
+                for (&ranked, (name, who)) in batch.iter().zip(asked.into_iter().flatten()) {
+                    let (key, entry) = (key(ranked), ranked as u32 as usize);
+                    if key > call {
+                        break 'near;
+                    }
+                    let is_new = key > self.asked && (self.skip.is_empty() || self.skip.binary_search(&name).is_err());
+                    if is_new && eligible(who) {
+                        self.hits.push(Hit { key, name, position: found.places[entry].position() });
+                        if self.hits.len() == limit {
+                            call = key * close;
+                        }
                     }
                 }
             }
@@ -262,18 +244,17 @@ impl Search {
             }
         }
         found.ranked = ranked;
-        call <= found.limit
+        call <= reach
     }
 
     /// Remembers who was asked, for the next ball.
-    fn go_on<F: Field>(&mut self, field: &F, ball: &Ball, next: &Ball, found: &Found) {
+    fn go_on(&mut self, ball: &Ball, reach: f32, next: &Ball, found: &Found) {
         if ball.is_plane() == next.is_plane() {
-            self.asked = found.limit;
+            self.asked = reach;
             return;
         }
         // The keys so far say nothing about those to come.
-        let asked = found.ranked[..found.count].iter().map(|ranked| field.name(found, *ranked as u32));
-        self.skip = asked.collect();
+        self.skip = found.ranked.iter().map(|ranked| found.names[*ranked as u32 as usize]).collect();
         self.skip.sort_unstable();
         self.asked = -1.0;
         for hit in &mut self.hits {
@@ -314,7 +295,7 @@ pub(super) fn with_memory<T>(search: impl FnOnce(&mut Found) -> T) -> T {
     let mut found = FOUND.take().unwrap_or_default();
     let result = search(&mut found);
     // One huge search must not occupy memory for ever.
-    if found.ranked.len().max(found.slots.capacity()) <= 1 << 16 {
+    if found.names.capacity() <= 1 << 16 {
         FOUND.set(Some(found));
     }
     result

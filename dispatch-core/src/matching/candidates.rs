@@ -58,10 +58,23 @@ impl Demand<'_> {
     }
 }
 
-impl Supply<'_> {
+impl<'a> Supply<'a> {
     /// Setting out to the next pickup, after all it has to do.
     pub(crate) fn at_end(&self) -> SetOut {
         SetOut { from: self.from, there_since: self.there_since, vehicle: self.driver.vehicle }
+    }
+
+    /// The driver after it has brought one more order, which it has done by `done_at`.
+    pub(crate) fn after(&self, task: &Task<'a>, done_at: Timestamp) -> Self {
+        Self {
+            load: self.load + 1,
+            idle_for: None,
+            fetched: self.fetched + 1,
+            from: Anchor { position: task.order.dropoff.position, at: done_at },
+            there_since: None,
+            stops: Vec::new(),
+            ..*self
+        }
     }
 
     /// Setting out to its next stop.

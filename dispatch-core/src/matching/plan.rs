@@ -9,8 +9,7 @@ use crate::matching::candidates::{Demand, Supply, Terms};
 use crate::matching::explanation::Exclusion;
 use crate::matching::pairing::{Pairing, Pairs};
 use crate::matching::score::Score;
-use crate::route::Anchor;
-use crate::route::plan::{self, Call, SetOut};
+use crate::route::plan::{self, Call, SetOut, Task};
 use crate::units::{Meters, Millis};
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -95,19 +94,26 @@ impl<'a> Planner<'a> {
         let (asks, driver) = (&self.demands[demand as usize], &self.supplies[supply as usize]);
         let set_out = driver.at_start();
         let now = self.cost(&driver.stops, &set_out, driver)?;
-        let routes = plan::insertions(&driver.stops, asks.task, self.rules.bundles.mode).into_iter();
-        let best = self.cheapest(routes, &set_out, driver)?;
-        Some((best.0 - now + self.moving(&[demand], driver), best.1))
+        let (cost, calls) = self.cheapest(&driver.stops, asks.task, &set_out, driver)?;
+        Some((cost - now + self.moving(&[demand], driver), calls))
     }
 
+    /// These stops with the order in the best place in between, and what they cost then.
     fn cheapest(
         &self,
-        routes: impl Iterator<Item = Vec<Call<'a>>>,
+        calls: &[Call<'a>],
+        task: Task<'a>,
         set_out: &SetOut,
         driver: &Supply<'a>,
     ) -> Option<(i64, Vec<Call<'a>>)> {
-        let costs = routes.filter_map(|calls| Some((self.cost(&calls, set_out, driver)?, calls)));
-        costs.min_by_key(|(cost, _)| *cost)
+        let mut best: Option<(i64, Vec<Call<'a>>)> = None;
+        plan::insertions(calls, task, self.rules.bundles.mode, |route| {
+            let Some(cost) = self.cost(route, set_out, driver) else { return };
+            if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                best = Some((cost, route.to_vec()));
+            }
+        });
+        best
     }
 
     fn cost(&self, calls: &[Call<'a>], set_out: &SetOut, driver: &Supply<'a>) -> Option<i64> {
@@ -174,33 +180,26 @@ impl<'a> Planner<'a> {
 
     /// The drivers after what they are planned to fetch, where some order has nobody else, or nobody in time.
     pub(crate) fn next_turns(&self, plan: &Plan) -> Vec<Supply<'a>> {
-        let served = |row: &Row<'a>, edge: Option<Edge>| {
-            let Some(edge) = edge else { return false };
+        let mut all_served = true;
+        let mut turns = Vec::new();
+        for (row, edge) in self.choices(plan) {
+            let Some(edge) = edge else {
+                all_served = false;
+                continue;
+            };
+            if edge.joins {
+                continue;
+            }
             let task = &self.demands[row.demands[0] as usize].task;
             let supply = &self.supplies[edge.supply as usize];
-            let reach_at = self.terms.alone(task, supply, |candidate| candidate.reach_at);
-            edge.joins || reach_at.is_some_and(|reach_at| reach_at - task.ready_at <= LATE)
-        };
-        if self.choices(plan).all(|(row, edge)| served(row, edge)) {
-            return Vec::new();
+            let times = self.terms.alone(task, supply, |candidate| (candidate.reach_at, candidate.done_at));
+            let (reach_at, done_at) = times.expect("it was weighed before");
+            all_served &= reach_at - task.ready_at <= LATE;
+            if self.has_room(supply, 2) && supply.until.is_none_or(|until| done_at < until) {
+                turns.push(supply.after(task, done_at));
+            }
         }
-        let turn = |(row, edge): (&Row<'a>, Option<Edge>)| {
-            let supply = &self.supplies[edge.filter(|edge| !edge.joins)?.supply as usize];
-            let task = &self.demands[row.demands[0] as usize].task;
-            let done_at = self.terms.alone(task, supply, |candidate| candidate.done_at)?;
-            let within = supply.until.is_none_or(|until| done_at < until);
-            let load = supply.load + 1;
-            (within && load < self.rules.limits.orders_per_driver).then(|| Supply {
-                load,
-                idle_for: None,
-                fetched: supply.fetched + 1,
-                from: Anchor { position: task.order.dropoff.position, at: done_at },
-                there_since: None,
-                stops: Vec::new(),
-                ..supply.clone()
-            })
-        };
-        self.choices(plan).filter_map(turn).collect()
+        if all_served { Vec::new() } else { turns }
     }
 
     /// Bundles orders where that makes the whole window better. Only the first `drivers` supplies carry bundles.
@@ -294,8 +293,7 @@ impl<'a> Planner<'a> {
     ) -> Option<Merge<'a>> {
         let joining = &self.demands[self.rows[plan.rows[from] as usize].demands[0] as usize];
         joining.may_go_to(supply.driver).ok()?;
-        let routes = plan::insertions(leading, joining.task, self.rules.bundles.mode).into_iter();
-        let (cost, calls) = self.cheapest(routes, &supply.at_end(), supply)?;
+        let (cost, calls) = self.cheapest(leading, joining.task, &supply.at_end(), supply)?;
         let gain = plan.pairs.burdens[from].min(MOST_BURDEN_MILLI) - (cost - now) - self.min_gain();
         (gain > 0).then_some(Merge { gain, from, into, calls })
     }

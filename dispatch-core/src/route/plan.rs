@@ -197,34 +197,34 @@ pub(crate) fn alone(task: Task<'_>) -> Vec<Call<'_>> {
     vec![Call::pickup(task), Call::dropoff(task)]
 }
 
-/// Every route in which `task` is fetched and brought along with what `calls` are for, as far as `mode` allows; none in
-/// which it is simply put behind everything else.
+/// Shows every route in which `task` is fetched and brought along with what `calls` are for, as far as `mode` allows; none
+/// in which it is simply put behind everything else.
 ///
-/// The number of routes grows with the square of the stops.
-pub(crate) fn insertions<'a>(calls: &[Call<'a>], task: Task<'a>, mode: BundleMode) -> Vec<Vec<Call<'a>>> {
-    let mut routes = Vec::new();
+/// The number of routes grows with the square of the stops; a route costs no more than moving one of its stops.
+pub(crate) fn insertions<'a>(calls: &[Call<'a>], task: Task<'a>, mode: BundleMode, mut show: impl FnMut(&[Call<'a>])) {
     for (pickup, merged) in pickup_places(calls, &task, mode) {
-        let mut with_pickup = calls.to_vec();
+        let mut route = Vec::with_capacity(calls.len() + 2);
+        route.extend_from_slice(calls);
         if merged {
-            with_pickup[pickup].tasks.push(task);
+            route[pickup].tasks.push(task);
         } else {
-            with_pickup.insert(pickup, Call::pickup(task));
+            route.insert(pickup, Call::pickup(task));
         }
-        let places = if let BundleMode::Interleaved { .. } = mode {
-            pickup + 1..=with_pickup.len()
+        let (first, last) = if let BundleMode::Interleaved { .. } = mode {
+            (pickup + 1, route.len())
         } else {
             // Among the dropoffs, up to where the next pickups begin.
-            let first = first_dropoff(&with_pickup, pickup);
-            let run = with_pickup[first..].iter().take_while(|call| call.kind == StopKind::Dropoff).count();
-            first..=first + run
+            let first = first_dropoff(&route, pickup);
+            let run = route[first..].iter().take_while(|call| call.kind == StopKind::Dropoff).count();
+            (first, first + run)
         };
-        for dropoff in places {
-            let mut route = with_pickup.clone();
-            route.insert(dropoff, Call::dropoff(task));
-            routes.push(route);
+        route.insert(first, Call::dropoff(task));
+        show(&route);
+        for dropoff in first..last {
+            route.swap(dropoff, dropoff + 1);
+            show(&route);
         }
     }
-    routes
 }
 
 fn first_dropoff(calls: &[Call<'_>], from: usize) -> usize {
@@ -297,8 +297,14 @@ mod tests {
         calls.iter().map(|call| (call.kind, ids(call))).collect()
     }
 
+    fn all_insertions<'a>(calls: &[Call<'a>], task: Task<'a>, mode: BundleMode) -> Vec<Vec<Call<'a>>> {
+        let mut routes = Vec::new();
+        insertions(calls, task, mode, |route| routes.push(route.to_vec()));
+        routes
+    }
+
     fn shapes(calls: &[Call<'_>], task: Task<'_>, mode: BundleMode) -> BTreeSet<Vec<(bool, Vec<OrderId>)>> {
-        let routes = insertions(calls, task, mode);
+        let routes = all_insertions(calls, task, mode);
         let plain = |route: &Vec<Call<'_>>| {
             shape(route).into_iter().map(|(kind, ids)| (kind == StopKind::Pickup, ids)).collect::<Vec<_>>()
         };
@@ -331,7 +337,7 @@ mod tests {
     fn grown<'a>(tasks: &[Task<'a>], picks: &[Index], mode: BundleMode) -> Vec<Call<'a>> {
         let mut calls = alone(tasks[0]);
         for (task, pick) in tasks[1..].iter().zip(picks) {
-            let routes = insertions(&calls, *task, mode);
+            let routes = all_insertions(&calls, *task, mode);
             calls = if routes.is_empty() { [calls, alone(*task)].concat() } else { pick.get(&routes).clone() };
         }
         calls
@@ -358,7 +364,7 @@ mod tests {
                 let routes = shapes(&calls, *last, mode);
                 prop_assert!(fewer.is_subset(&routes), "{mode:?} allows what the modes before it allow");
                 fewer = routes;
-                for route in insertions(&calls, *last, mode) {
+                for route in all_insertions(&calls, *last, mode) {
                     let shape = shape(&route);
                     let places = |kind| {
                         let here = |(at, ids): &(StopKind, Vec<OrderId>)| *at == kind && ids.contains(&last.order.id);

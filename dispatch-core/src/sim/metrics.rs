@@ -47,14 +47,20 @@ pub struct Metrics {
     /// How often an order was flagged overdue.
     pub orders_overdue: u64,
 
-    /// From due to a driver, mean. An order is due when it is first offered or assigned, or when it was held without slack
-    /// beyond the margin, if that was earlier; held for another reason than ample slack, it is when that slack has shrunk.
-    /// Held for ample slack it is not: the engine judges that anew in every window. Only an order's first driver counts.
+    /// How long an order was due before it had a driver, mean. It is due from when it is first offered or assigned, or was
+    /// held without slack beyond the margin, if that was earlier; held for another reason than ample slack, from when that
+    /// slack has shrunk. While it is held for ample slack it is not, also after refusals: who is left is near enough to be
+    /// asked later. Only an order's first driver counts.
     pub due_to_assigned_mean_s: Option<f64>,
     /// From due to a driver, median.
     pub due_to_assigned_p50_s: Option<f64>,
     /// From due to a driver, 95th percentile.
     pub due_to_assigned_p95_s: Option<f64>,
+    /// The same where drivers were enough: at most 70 % of those on shift had an order when this one became due, and there was
+    /// always one near enough who could take it.
+    pub due_to_assigned_supplied_p95_s: Option<f64>,
+    /// The share of the orders with a driver that were so.
+    pub supplied_pct: Option<f64>,
     /// From the first offer to a driver, mean: what answers and refusals cost. Without the time an order was held before.
     pub offered_to_assigned_mean_s: Option<f64>,
     /// From the first offer to a driver, median.
@@ -93,6 +99,9 @@ pub struct Metrics {
     pub utilisation_pct: Option<f64>,
 }
 
+/// Drivers are enough while no more of those on shift have an order, in percent.
+const BUSY_PERCENT: usize = 70;
+
 #[derive(Default)]
 struct OrderTimes {
     placed_at: Timestamp,
@@ -101,6 +110,10 @@ struct OrderTimes {
     kitchen_ready: bool,
     started_at: Option<Timestamp>,
     due_at: Option<Timestamp>,
+    /// Since when it has been held for ample slack, after it was due.
+    ample_since: Option<Timestamp>,
+    /// Whether there were drivers enough; unknown until it was due.
+    supplied: Option<bool>,
     first_offer_at: Option<Timestamp>,
     was_assigned: bool,
     arrived_at: Option<Timestamp>,
@@ -129,6 +142,7 @@ struct Collector {
     drivers: BTreeMap<DriverId, DriverTimes>,
     busy: Millis,
     due_to_assigned: Samples,
+    due_to_assigned_supplied: Samples,
     offered_to_assigned: Samples,
     dispatch_to_assigned: Samples,
     food_waiting: Samples,
@@ -178,15 +192,7 @@ impl Collector {
             EventKind::DispatchStarted { order } => {
                 self.order(order).started_at = Some(now);
             }
-            EventKind::OrderHeld { order, reason, slack, .. } => {
-                let spare = slack.map_or(Millis::ZERO, |slack| slack - self.margin).max(Millis::ZERO);
-                let order = self.order(order);
-                // Time that goes into offers stays counted, whatever follows.
-                if order.first_offer_at.is_none() {
-                    let due_at = order.due_at.filter(|due| *due <= now).unwrap_or(now + spare);
-                    order.due_at = (*reason != HoldReason::SlackAmple).then_some(due_at);
-                }
-            }
+            EventKind::OrderHeld { order, reason, slack, .. } => self.held(order, *reason, *slack),
             EventKind::OfferMade { orders, .. } => {
                 self.metrics.offers_made += 1;
                 for order in orders {
@@ -240,11 +246,56 @@ impl Collector {
         }
     }
 
+    fn held(&mut self, id: &OrderId, reason: HoldReason, slack: Option<Millis>) {
+        let now = self.now;
+        let spare = slack.map_or(Millis::ZERO, |slack| slack - self.margin).max(Millis::ZERO);
+        if reason == HoldReason::SlackAmple {
+            let order = self.order(id);
+            // Time that went into offers stays counted, the time of this hold does not.
+            if order.first_offer_at.is_some() {
+                order.ample_since.get_or_insert(now);
+            } else {
+                (order.due_at, order.supplied) = (None, None);
+            }
+            return;
+        }
+        self.goes_on(id);
+        let enough = reason != HoldReason::NoCandidate && self.drivers_are_enough();
+        let order = self.order(id);
+        if order.first_offer_at.is_none() {
+            order.due_at = Some(order.due_at.filter(|due| *due <= now).unwrap_or(now + spare));
+        }
+        let known = order.supplied.unwrap_or(enough);
+        order.supplied = Some(known && reason != HoldReason::NoCandidate);
+    }
+
     /// Whoever decides about an order, or cannot, shows that it was due.
     fn due_by_now(&mut self, id: &OrderId) {
         let now = self.now;
+        self.goes_on(id);
+        let enough = self.drivers_are_enough();
         let order = self.order(id);
         order.due_at = Some(order.due_at.map_or(now, |due| due.min(now)));
+        order.supplied.get_or_insert(enough);
+    }
+
+    /// A hold for ample slack is over.
+    fn goes_on(&mut self, id: &OrderId) {
+        let now = self.now;
+        let order = self.order(id);
+        if let (Some(since), Some(due)) = (order.ample_since.take(), order.due_at) {
+            order.due_at = Some(due + (now - since));
+        }
+    }
+
+    fn drivers_are_enough(&self) -> bool {
+        let on_shift = self.drivers.values().filter(|driver| driver.on_since.is_some());
+        let (mut busy, mut all) = (0, 0);
+        for driver in on_shift {
+            all += 1;
+            busy += usize::from(driver.orders > 0);
+        }
+        all > 0 && busy * 100 <= all * BUSY_PERCENT
     }
 
     fn assigned(&mut self, id: &OrderId, driver: &DriverId) {
@@ -255,9 +306,13 @@ impl Collector {
         order.driver = Some(driver.clone());
         let first = !std::mem::replace(&mut order.was_assigned, true);
         let offered = order.first_offer_at.filter(|_| first);
+        let supplied = order.supplied == Some(true);
         if let (true, Some(started), Some(due)) = (first, order.started_at, order.due_at) {
             self.dispatch_to_assigned.secs(now - started);
             self.due_to_assigned.secs(now - due);
+            if supplied {
+                self.due_to_assigned_supplied.secs(now - due);
+            }
         }
         if let Some(offered) = offered {
             self.offered_to_assigned.secs(now - offered);
@@ -326,6 +381,8 @@ impl Collector {
             due_to_assigned_mean_s: self.due_to_assigned.mean(),
             due_to_assigned_p50_s: self.due_to_assigned.percentile(50.0),
             due_to_assigned_p95_s: self.due_to_assigned.percentile(95.0),
+            due_to_assigned_supplied_p95_s: self.due_to_assigned_supplied.percentile(95.0),
+            supplied_pct: percent(self.due_to_assigned_supplied.0.len() as f64, self.due_to_assigned.0.len() as f64),
             offered_to_assigned_mean_s: self.offered_to_assigned.mean(),
             offered_to_assigned_p50_s: self.offered_to_assigned.percentile(50.0),
             offered_to_assigned_p95_s: self.offered_to_assigned.percentile(95.0),
@@ -410,6 +467,14 @@ impl fmt::Display for Metrics {
             (
                 "due to assigned, s",
                 spread(self.due_to_assigned_mean_s, self.due_to_assigned_p50_s, "p95", self.due_to_assigned_p95_s),
+            ),
+            (
+                "  with drivers enough",
+                format!(
+                    "p95 {} ({} of the orders)",
+                    number(self.due_to_assigned_supplied_p95_s, ""),
+                    number(self.supplied_pct, " %")
+                ),
             ),
             (
                 "offered to assigned, s",
@@ -534,6 +599,24 @@ mod tests {
         assert!(near(Metrics::from_events(&offered.events()).due_to_assigned_mean_s, 10.0));
         let outmatched = early.hold("o", HoldReason::Outmatched, Some(30)).at(90).by_hand("d", &["o"]);
         assert!(near(Metrics::from_events(&outmatched.events()).due_to_assigned_mean_s, 30.0));
+    }
+
+    #[test]
+    fn while_it_is_held_for_ample_slack_an_order_is_not_due() {
+        let refused = Script::new().driver("d").register(driver_spec("e")).shift("e", None).order("o");
+        let refused = refused.offer("d", &["o"]).at(20).close(1, OfferOutcome::Declined);
+        let held = refused.hold("o", HoldReason::SlackAmple, Some(500)).at(400).offer("e", &["o"]).at(407).accept();
+        assert!(near(Metrics::from_events(&held.events()).due_to_assigned_mean_s, 27.0));
+    }
+
+    #[test]
+    fn drivers_are_enough_while_some_are_free_and_one_is_near() {
+        let supplied = |script: Script| Metrics::from_events(&script.events()).supplied_pct;
+        let one = || Script::new().driver("d").order("o");
+        assert!(near(supplied(one().by_hand("d", &["o"])), 100.0));
+        assert!(near(supplied(one().hold("o", HoldReason::NoCandidate, None).by_hand("d", &["o"])), 0.0));
+        // The only one has an order already.
+        assert!(near(supplied(one().by_hand("d", &["o"]).order("p").by_hand("d", &["p"])), 50.0));
     }
 
     #[test]

@@ -223,7 +223,8 @@ impl State {
                 }
             }
             EventKind::Returned { order, driver: id, reason, stops } => {
-                self.driver_mut(id).set_route(stops, at);
+                let divert = self.config.divert;
+                self.driver_mut(id).set_route(stops, at, divert);
                 let order = self.order_mut(order);
                 assert_eq!(order.status.driver(), Some(id), "an order is returned by its driver");
                 let placed = order.times.placed;
@@ -333,7 +334,8 @@ impl State {
         order.hold = None;
         assert_eq!(driver.is_some(), stops.is_some(), "the driver of an order that ends gets a new route");
         if let (Some(driver), Some(stops)) = (driver, stops) {
-            self.driver_mut(&driver).set_route(stops, at);
+            let divert = self.config.divert;
+            self.driver_mut(&driver).set_route(stops, at, divert);
         }
     }
 }

@@ -141,7 +141,8 @@ pub struct Driver {
     pub stops: Vec<Stop>,
     /// Since when it has no order; the start of its shift before the first.
     pub idle_since: Timestamp,
-    /// Where it was last sent, to fetch or to wait, unless it has left there with an order since.
+    /// Where it was last sent, to fetch or to wait, unless it has left there with an order since, or has lost the order
+    /// and may be diverted.
     pub heading: Option<Heading>,
     /// How many orders it has fetched in this shift.
     pub fetched: u32,
@@ -237,11 +238,18 @@ impl Driver {
         stop.expect("a driver arrives at a stop of its route").arrived_at.get_or_insert(at);
     }
 
-    fn set_route(&mut self, stops: &[Stop], at: Timestamp) {
+    /// The driver loses an order. Who may be diverted turns to what is left.
+    fn set_route(&mut self, stops: &[Stop], at: Timestamp, divert: bool) {
         if stops.is_empty() && !self.stops.is_empty() {
             self.idle_since = at;
         }
-        self.stops = stops.to_vec();
+        let before = std::mem::replace(&mut self.stops, stops.to_vec());
+        if divert {
+            let fetches = |stops: &[Stop], at| stops.iter().any(|s| s.kind == StopKind::Pickup && s.position == at);
+            let is_over = |to: &mut Heading| fetches(&before, to.position) && !fetches(stops, to.position);
+            self.heading.take_if(is_over);
+            self.head_for_first_stop(at);
+        }
     }
 }
 

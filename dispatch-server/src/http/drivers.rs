@@ -12,7 +12,6 @@ use crate::wire::{
     ReportPosition, ReportPositions, StartShift,
 };
 use axum::extract::{Request, State as Extract};
-use axum::http::StatusCode;
 use axum::response::Response;
 use dispatch_core::{Action, Driver, DriverId, Meters, Refusal};
 
@@ -28,12 +27,9 @@ pub(super) async fn register(
     Json(body): Json<RegisterDriver>,
 ) -> Result<Response, Problem> {
     let (market, spec) = body.into_core(id.clone());
-    let done = move |world: &mut World| {
-        let new = world.register(&caller, market, spec)?;
-        Ok((new, view(world, &caller, &id)?))
-    };
-    let (new, driver) = state.ask(done).await?;
-    Ok(json(if new { StatusCode::CREATED } else { StatusCode::OK }, wire::body(&driver)))
+    let register = move |world: &mut World, caller: &Caller| world.register(caller, market, spec);
+    let (status, driver) = state.change(caller, register, move |world, caller| view(world, caller, &id)).await?;
+    Ok(json(status, wire::body(&driver)))
 }
 
 pub(super) async fn get(
@@ -64,11 +60,12 @@ pub(super) async fn list(
 }
 
 async fn command(state: State, caller: Caller, id: DriverId, action: Action) -> Result<Response, Problem> {
-    let done = move |world: &mut World| {
-        world.driver_command(&caller, &id, action)?;
-        view(world, &caller, &id)
+    let driver = id.clone();
+    let act = move |world: &mut World, caller: &Caller| {
+        world.driver_command(caller, &driver, action)?;
+        Ok(false)
     };
-    Ok(ok(&state.ask(done).await?))
+    Ok(ok(&state.change(caller, act, move |world, caller| view(world, caller, &id)).await?.1))
 }
 
 pub(super) async fn start_shift(

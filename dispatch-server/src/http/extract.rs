@@ -1,7 +1,7 @@
 //! What handlers take from a request; whatever is wrong with it is a problem that names the field.
 
 use super::etag::Tags;
-use super::problem::Problem;
+use super::problem::{IDEMPOTENCY_KEY, Problem};
 use crate::State;
 use crate::auth::Caller;
 use crate::runner::Error;
@@ -84,7 +84,7 @@ pub(crate) async fn read(request: Request, state: &State, limit: usize) -> Resul
     to_bytes_in_time(request, state, limit).await
 }
 
-async fn to_bytes_in_time(request: Request, state: &State, limit: usize) -> Result<Vec<u8>, Problem> {
+pub(crate) async fn to_bytes_in_time(request: Request, state: &State, limit: usize) -> Result<Vec<u8>, Problem> {
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > limit as u64) {
         return Err(Problem::too_large(limit));
@@ -98,6 +98,21 @@ async fn to_bytes_in_time(request: Request, state: &State, limit: usize) -> Resu
         Err(error) if is_length_error(&error) => Err(Problem::too_large(limit)),
         Err(_) => Err(Problem::broken_body()),
     }
+}
+
+/// Most characters of an idempotency key.
+const MAX_KEY: usize = 64;
+
+/// The idempotency key of a request, under either of its names.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut given = [IDEMPOTENCY_KEY, "X-Idempotency-Key"].into_iter().flat_map(|name| headers.get_all(name));
+    let Some(key) = given.next() else { return Ok(None) };
+    if given.any(|other| other != key) {
+        return Err(Problem::invalid(IDEMPOTENCY_KEY, "must be one and the same, however often it is given"));
+    }
+    let text = key.to_str().ok().filter(|key| (1..=MAX_KEY).contains(&key.len()));
+    let text = text.ok_or_else(|| Problem::invalid(IDEMPOTENCY_KEY, "must be 1 to 64 printable ASCII characters"))?;
+    Ok(Some(text.to_owned()))
 }
 
 fn is_length_error(error: &axum::Error) -> bool {

@@ -10,7 +10,6 @@ use crate::wire::{
     ConfigReply, HealthReply, MarketReply, MarketStats, MarketsReply, RollBack, RulesBody, StatsQuery, StatsReply,
 };
 use axum::extract::State as Extract;
-use axum::http::StatusCode;
 use axum::response::Response;
 use dispatch_core::{Action, MarketId};
 
@@ -40,11 +39,15 @@ async fn set_rules(
     expected: IfMatch,
     action: Action,
 ) -> Result<Response, Problem> {
-    let done = move |world: &mut World| {
+    let market = id.clone();
+    let act = move |world: &mut World, caller: &Caller| {
         let check = |market: &Market| expected.check(&ConfigReply::new(market));
-        Ok(ConfigReply::new(world.set_rules(&caller, &id, check, action)?))
+        world.set_rules(caller, &market, check, action)?;
+        Ok(false)
     };
-    Ok(versioned(StatusCode::OK, &state.ask(done).await?))
+    let view = move |world: &World, _: &Caller| Ok(ConfigReply::new(world.market(&id)?));
+    let (status, rules) = state.change(caller, act, view).await?;
+    Ok(versioned(status, &rules))
 }
 
 pub(super) async fn configure(

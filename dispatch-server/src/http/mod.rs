@@ -15,10 +15,12 @@ pub use openapi::openapi_json;
 
 use crate::State;
 use crate::auth::{Caller, Grant};
+use crate::journal::{Mark, Once};
 use crate::runner::{Error, Page, Spot, World};
 use crate::wire::{self, Answer, Cursor};
 use axum::RequestPartsExt;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{ConnectInfo, OriginalUri, RawPathParams, Request, State as Extract};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -74,8 +76,33 @@ async fn guard(
         check_own_driver(&grant, parts.extract::<RawPathParams>().await.ok().as_ref())?;
     }
     let user_agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);
-    parts.extensions.insert(Caller { grant, name, address, user_agent });
-    Ok(next.run(Request::from_parts(parts, body)).await)
+    let mut caller = Caller { grant, name, address, user_agent, once: None };
+    let mut request = Request::from_parts(parts, body);
+    if route.is_command()
+        && let Some(key) = extract::idempotency_key(request.headers())?
+    {
+        (caller.once, request) = once(&state, route, &caller, &key, request).await?;
+    }
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
+}
+
+/// Tells a request from all others: by who sends it, what for, and its key. Reads its body, which has to be the same.
+async fn once(
+    state: &State,
+    route: &Route,
+    caller: &Caller,
+    key: &str,
+    request: Request,
+) -> Result<(Option<Once>, Request), Problem> {
+    let (parts, body) = request.into_parts();
+    let kept = Request::from_parts(parts.clone(), Body::empty());
+    let body =
+        extract::to_bytes_in_time(Request::from_parts(parts, body), state, state.config().limits.body_bytes).await?;
+    let name = caller.name.as_ref().map_or("", |name| name.as_str());
+    let texts = [caller.grant.role().name(), name, route.id, kept.uri().path(), key];
+    let once = Once { key: Mark::of(&texts.map(str::as_bytes)), payload: Mark::of(&[&body]) };
+    Ok((Some(once), kept.map(|_| Body::from(body))))
 }
 
 /// Without keys only this machine is answered, and of its browsers only pages that come from here: neither pages from
@@ -113,6 +140,20 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 impl State {
+    /// Has a command carried out by the runner, once if its caller says so, and shows what came of it.
+    async fn change<T: Send + 'static>(
+        &self,
+        caller: Caller,
+        act: impl FnOnce(&mut World, &Caller) -> Result<bool, Error> + Send + 'static,
+        view: impl FnOnce(&World, &Caller) -> Result<T, Error> + Send + 'static,
+    ) -> Result<(StatusCode, T), Problem> {
+        let done = move |world: &mut World| {
+            let created = world.once(&caller, |world| act(world, &caller))?;
+            Ok((if created { StatusCode::CREATED } else { StatusCode::OK }, view(world, &caller)?))
+        };
+        self.ask(done).await
+    }
+
     /// Has something done by the runner, within the time a request may take.
     async fn ask<T: Send + 'static>(
         &self,

@@ -38,11 +38,12 @@ pub(super) async fn of_driver(
 }
 
 async fn answer(state: State, caller: Caller, name: OfferName, accept: bool) -> Result<Response, Problem> {
-    let done = move |world: &mut World| {
-        world.answer(&caller, &name.market, name.number, accept)?;
-        view(world, &caller, &name)
+    let (market, number) = (name.market.clone(), name.number);
+    let act = move |world: &mut World, caller: &Caller| {
+        world.answer(caller, &market, number, accept)?;
+        Ok(false)
     };
-    Ok(ok(&state.ask(done).await?))
+    Ok(ok(&state.change(caller, act, move |world, caller| view(world, caller, &name)).await?.1))
 }
 
 pub(super) async fn accept(

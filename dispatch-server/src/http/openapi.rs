@@ -1,7 +1,7 @@
 //! The contract: `OpenAPI` 3.1, made from the table of routes.
 
 use super::etag;
-use super::problem::Kind;
+use super::problem::{IDEMPOTENCY_KEY, Kind};
 use super::routes::{Access, Body, Lead, Own, Param, ROUTES, Reply, Route, Shape, shape};
 use crate::config::{Limits, ServerConfig};
 use crate::wire;
@@ -142,6 +142,12 @@ fn operation(route: &Route, edition: &Edition) -> OperationBuilder {
         let param = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Header).required(Required::False);
         let tags = ObjectBuilder::new().schema_type(Type::String).pattern(Some(etag::TAGS_PATTERN));
         operation = operation.parameter(param.description(Some(about)).schema(Some(tags)));
+    }
+    if route.is_command() {
+        let about = "Makes it safe to send the request again: within a day it is carried out once, and answered as the first time.";
+        let param = ParameterBuilder::new().name(IDEMPOTENCY_KEY).parameter_in(ParameterIn::Header);
+        let key = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[!-~]{1,64}$"));
+        operation = operation.parameter(param.required(Required::False).description(Some(about)).schema(Some(key)));
     }
     operation = match route.body {
         Body::None => operation,
@@ -312,6 +318,9 @@ fn problems(route: &Route) -> BTreeSet<Kind> {
     }
     if !matches!(route.body, Body::None) {
         kinds.extend([Kind::Malformed, Kind::Slow, Kind::TooLarge, Kind::MediaType, Kind::Invalid]);
+    }
+    if route.is_command() {
+        kinds.extend([Kind::Conflict, Kind::Invalid, Kind::Slow, Kind::TooLarge]);
     }
     if route.conflicts {
         kinds.insert(Kind::Conflict);

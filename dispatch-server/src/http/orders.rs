@@ -11,7 +11,6 @@ use crate::wire::{
     OpinionReply, OrderReply, OrdersQuery, OrdersReply, Progress, ReadyTime, SubmitOrder, WhyNotReply,
 };
 use axum::extract::State as Extract;
-use axum::http::StatusCode;
 use axum::response::Response;
 use dispatch_core::{Action, Order, OrderId, Role as CoreRole};
 
@@ -30,12 +29,9 @@ pub(super) async fn submit(
     }
     let (market, spec) = body.into_core();
     let id = spec.id.clone();
-    let done = move |world: &mut World| {
-        let new = world.submit(&caller, market.as_ref(), spec)?;
-        Ok((new, view(world, &caller, &id)?))
-    };
-    let (new, order) = state.ask(done).await?;
-    Ok(versioned(if new { StatusCode::CREATED } else { StatusCode::OK }, &order))
+    let submit = move |world: &mut World, caller: &Caller| world.submit(caller, market.as_ref(), spec);
+    let (status, order) = state.change(caller, submit, move |world, caller| view(world, caller, &id)).await?;
+    Ok(versioned(status, &order))
 }
 
 pub(super) async fn list(
@@ -121,12 +117,18 @@ impl Change {
         action: impl FnOnce(&Order) -> Result<Action, Error> + Send + 'static,
     ) -> Result<Response, Problem> {
         let Self { state, caller, id, expected, role } = self;
-        let done = move |world: &mut World| {
+        let order = id.clone();
+        let act = move |world: &mut World, caller: &Caller| {
             let check = |market: &_, order: &_| expected.check(&OrderReply::new(market, order));
-            let (market, order) = world.order_command(&caller, &id, role, check, action)?;
+            world.order_command(caller, &order, role, check, action)?;
+            Ok(false)
+        };
+        let view = move |world: &World, _: &Caller| {
+            let (market, order) = world.done(&id)?;
             Ok(OrderReply::new(market, order))
         };
-        Ok(versioned(StatusCode::OK, &state.ask(done).await?))
+        let (status, order) = state.change(caller, act, view).await?;
+        Ok(versioned(status, &order))
     }
 }
 

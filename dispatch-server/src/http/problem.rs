@@ -7,6 +7,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use dispatch_core::{ConfigError, ConfigProblem, DriverId, Refusal};
 
+/// The header that makes a request one that is carried out once, however often it is sent.
+pub(crate) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+
 /// A request that was not carried out; it changed nothing.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Problem {
@@ -57,7 +60,8 @@ impl From<Code> for Kind {
             | Code::Skill
             | Code::OnShiftElsewhere
             | Code::DriverElsewhere
-            | Code::NoDriver => Self::Conflict,
+            | Code::NoDriver
+            | Code::InFlight => Self::Conflict,
             Code::Changed => Self::Changed,
             Code::BodyTooLarge => Self::TooLarge,
             Code::UnsupportedMediaType => Self::MediaType,
@@ -67,7 +71,8 @@ impl From<Code> for Kind {
             | Code::WhichMarket
             | Code::TooOld
             | Code::FromFuture
-            | Code::TooFast => Self::Invalid,
+            | Code::TooFast
+            | Code::KeyReused => Self::Invalid,
             Code::RateLimited => Self::TooOften,
             Code::Busy | Code::Full | Code::BacklogFull | Code::Late | Code::Stopping => Self::Unavailable,
         }
@@ -216,6 +221,8 @@ impl From<Error> for Problem {
             Error::WhichDriver => (Code::NoDriver, Some("driver")),
             Error::Cursor => (Code::UnknownMarket, Some("cursor")),
             Error::BacklogFull => (Code::BacklogFull, None),
+            Error::KeyReused => (Code::KeyReused, Some(IDEMPOTENCY_KEY)),
+            Error::InFlight => (Code::InFlight, Some(IDEMPOTENCY_KEY)),
             Error::Busy => (Code::Busy, None),
             Error::Stopping => (Code::Stopping, None),
         };

@@ -26,6 +26,7 @@ pub(crate) struct Route {
     pub(crate) reply: Reply,
     /// Whether the state can refuse it.
     pub(crate) conflicts: bool,
+    soft: bool,
     /// What a client may do next with what it was answered.
     pub(crate) leads: &'static [Lead],
     pub(crate) mount: fn() -> MethodRouter<State>,
@@ -138,6 +139,7 @@ const fn route(
         body: Body::None,
         reply: Reply::Other(&[]),
         conflicts: false,
+        soft: false,
         leads: &[],
         mount,
     }
@@ -173,6 +175,16 @@ impl Route {
 
     const fn leads(self, leads: &'static [Lead]) -> Self {
         Self { leads, ..self }
+    }
+
+    /// What it takes is soft: the next one replaces it.
+    const fn soft(self) -> Self {
+        Self { soft: true, ..self }
+    }
+
+    /// Whether it changes what is kept, and honours `Idempotency-Key`.
+    pub(crate) fn is_command(&self) -> bool {
+        self.method != Get && self.access != Access::Public && !self.soft
     }
 
     /// Whether it changes something that has versions, and honours `If-Match`.
@@ -331,12 +343,14 @@ pub(crate) static ROUTES: &[Route] = &[
     // Positions.
     route(Post, "/v1/drivers/{id}/position", "reportPosition", OWN_DRIVER, || post(drivers::report))
         .about("Report where a driver is")
+        .soft()
         .takes(shape::<wire::ReportPosition>())
         .gives(Reply::Json(shape::<wire::PositionReply>())),
     route(Post, "/v1/positions", "reportPositions", Access::Roles(&[Admin, Dispatcher, Driver], Own::Items), || {
         post(drivers::report_batch)
     })
     .about("Report where many drivers are, with a result for each")
+    .soft()
     .takes(shape::<wire::ReportPositions>())
     .gives(Reply::Json(shape::<wire::PositionsReply>())),
     // Orders.

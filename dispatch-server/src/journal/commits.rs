@@ -87,6 +87,11 @@ impl Commits {
         Ok(())
     }
 
+    /// How many of the records that were brought are durable.
+    pub(crate) fn durable(&self) -> u64 {
+        self.0.as_ref().map_or(u64::MAX, |running| running.shared.queue.lock().durable)
+    }
+
     /// Sends an answer once all that was brought so far is durable: at once where it is.
     pub(crate) fn reply(&self, reply: Reply) {
         let Some(Running { shared, .. }) = &self.0 else { return reply() };

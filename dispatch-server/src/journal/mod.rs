@@ -3,10 +3,12 @@
 mod commits;
 mod compact;
 mod feed;
+mod keys;
 mod record;
 
 pub(crate) use commits::{Commits, Failed, Reply};
 pub(crate) use feed::{Feed, Next};
+pub(crate) use keys::{Accepted, Keys, Mark, Once};
 pub(crate) use record::{Image, Record, Watch};
 
 use crate::config::{Durability, DurabilityConfig};

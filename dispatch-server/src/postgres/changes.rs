@@ -1,6 +1,6 @@
 //! What records change: which rows have to be written, and what is added to the history.
 
-use crate::journal::{Image, Record, Watch};
+use crate::journal::{Accepted, Image, Record, Watch};
 use dispatch_core::{
     Driver, DriverId, Event, EventKind, KitchenStatus, MarketId, Millis, Offer, OfferId, OfferOutcome, Order, OrderId,
     Shift, State, Stop, StopKind, Timestamp,
@@ -25,6 +25,8 @@ pub(super) struct Changes {
     pub(super) rules: Vec<Rules>,
     pub(super) assignments: Assignments,
     pub(super) etas: Vec<Expected>,
+    /// Requests that are to be carried out once and were.
+    pub(super) accepted: Vec<(MarketId, Timestamp, Accepted)>,
     /// The server's time of the record.
     now: Timestamp,
     /// What an event is about to change in words, whose route, and when the orders on that were expected.
@@ -123,6 +125,11 @@ impl Changes {
     /// Everything that an image has.
     pub(super) fn of_all(image: &Image, upto: u64) -> Self {
         let mut changes = Self { upto, all: true, ..Self::default() };
+        // Which market each was kept with is known to the records alone, and matters to nobody.
+        let known: Vec<(Timestamp, Accepted)> = image.keys.clone().into();
+        let first = image.markets.keys().next();
+        let all = known.into_iter().filter_map(|(at, accepted)| Some((first?.clone(), at, accepted)));
+        changes.accepted = all.collect();
         for (market, snapshot) in &image.markets {
             let state = snapshot.state();
             let parts = MarketParts { rules: true, demand: true, readiness: true };
@@ -167,6 +174,10 @@ impl Watch for Changes {
         if let Some(home) = home {
             self.driver(home, driver);
         }
+    }
+
+    fn accepts(&mut self, market: &MarketId, at: Timestamp, accepted: Accepted) {
+        self.accepted.push((market.clone(), at, accepted));
     }
 
     fn before(&mut self, market: &MarketId, state: &State, event: &Event) {

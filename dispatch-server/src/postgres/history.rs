@@ -47,6 +47,8 @@ columns!(EtaColumns {
     pickup_at: Option<i64>,
     dropoff_at: Option<i64>,
 });
+columns!(KeyColumns { market: String, key: String, payload: String, created: bool, at: Option<i64> });
+
 columns!(SampleColumns { market: String, driver: String, at: Option<i64>, lat: f64, lng: f64 });
 
 /// Writes what was added, but for assignments, which follow the orders.
@@ -55,7 +57,8 @@ pub(super) async fn write(session: &mut Session, changes: &Changes, image: &Imag
     events(session, changes).await?;
     rules(session, changes, image).await?;
     assignments(session, changes).await?;
-    etas(session, changes).await
+    etas(session, changes).await?;
+    keys(session, changes).await
 }
 
 /// Makes the partitions that rows of history go to.
@@ -200,6 +203,27 @@ async fn etas(session: &mut Session, changes: &Changes) -> Result<(), Trouble> {
                   AS rows (a, b, c, d, e, f, g)",
         );
         session.run(columns.bind(insert)).await?;
+    }
+    Ok(())
+}
+
+async fn keys(session: &mut Session, changes: &Changes) -> Result<(), Trouble> {
+    for some in changes.accepted.chunks(MAX_ROWS) {
+        let mut columns = KeyColumns::default();
+        for (market, at, accepted) in some {
+            let (key, payload) = (accepted.key.into(), accepted.payload.into());
+            columns.push(market.to_string(), key, payload, accepted.created, millis(*at));
+        }
+        // Of a key that was used again after its day the later use counts.
+        let insert = query(
+            "INSERT INTO dispatch.idempotency_keys (market, key, payload, created, at, seq)
+             SELECT DISTINCT ON (a, b) a, b, c, d, to_timestamp(e / 1000.0), $6
+             FROM unnest($1::text[], $2::text[], $3::text[], $4::bool[], $5::bigint[]) AS rows (a, b, c, d, e)
+             ORDER BY a, b, e DESC
+             ON CONFLICT (market, key) DO UPDATE SET payload = excluded.payload, created = excluded.created,
+                 at = excluded.at, seq = excluded.seq",
+        );
+        session.run(columns.bind(insert).bind(changes.upto.cast_signed())).await?;
     }
     Ok(())
 }

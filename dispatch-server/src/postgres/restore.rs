@@ -2,7 +2,7 @@
 
 use super::session::Session;
 use super::{Database, Trouble};
-use crate::journal::{Image, Restored};
+use crate::journal::{Image, Keys, Restored};
 use dispatch_core::{
     DemandMap, Driver, DriverId, EngineConfig, MarketId, OfferBook, Order, OrderId, Readiness, Snapshot, State,
     Timestamp,
@@ -40,7 +40,7 @@ struct Book {
 
 /// What the database holds of a server, if there is anything.
 pub(super) async fn read(session: &mut Session, database: &Database) -> Result<Option<Restored>, Trouble> {
-    session.run(query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")).await?;
+    session.begin_to_read().await?;
     let select = query("SELECT applied_seq, applied_at_ms, epoch FROM dispatch.servers WHERE name = $1");
     let server = session.rows(select.bind(&database.server)).await?;
     let Some(server) = server.first() else {
@@ -75,9 +75,33 @@ pub(super) async fn read(session: &mut Session, database: &Database) -> Result<O
         };
         image.markets.insert(market, Snapshot::of(state));
     }
+    image.keys = keys(session, &database.server).await?;
     session.commit().await?;
     let epoch = u32::try_from(epoch).map_err(|error| Trouble::Nonsense(error.to_string()))?;
     Ok(Some(Restored { image, seq: seq.cast_unsigned(), epoch }))
+}
+
+/// A request that was carried out, as it is written.
+#[derive(Serialize)]
+struct Accepted {
+    key: String,
+    payload: String,
+    created: bool,
+}
+
+async fn keys(session: &mut Session, server: &str) -> Result<Keys, Trouble> {
+    let select = query(
+        "SELECT k.key, k.payload, k.created, (extract(epoch FROM k.at) * 1000)::bigint AS at
+         FROM dispatch.idempotency_keys k JOIN dispatch.markets m ON m.market = k.market
+         WHERE m.server = $1 ORDER BY k.at, k.seq, k.key",
+    );
+    let mut known = Vec::new();
+    for row in session.rows(select.bind(server)).await? {
+        let (key, payload, created) = (row.try_get("key")?, row.try_get("payload")?, row.try_get("created")?);
+        known.push((Timestamp::from_millis(row.try_get("at")?), Accepted { key, payload, created }));
+    }
+    let text = serde_json::to_string(&known).map_err(|error| Trouble::Nonsense(error.to_string()))?;
+    decode(&text)
 }
 
 async fn orders(session: &mut Session, market: &str) -> Result<BTreeMap<OrderId, Order>, Trouble> {

@@ -5,7 +5,7 @@ use dispatch_core::Timestamp;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
-use sqlx::{Connection, Postgres, Row, SqlSafeStr, query};
+use sqlx::{Connection, Postgres, Row, SqlSafeStr, query, raw_sql};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -59,7 +59,7 @@ impl Session {
             let set = query("SELECT set_config($1, $2, false)").bind(setting).bind(format!("{}ms", value.as_millis()));
             session.run(set).await?;
         }
-        session.run(query("SET TIME ZONE 'UTC'")).await?;
+        session.order("SET TIME ZONE 'UTC'").await?;
         Ok(session)
     }
 
@@ -75,13 +75,25 @@ impl Session {
         Ok(rows.map_err(|_| Trouble::Slow(self.patience))??)
     }
 
+    /// Runs a statement that takes and gives nothing.
+    async fn order(&mut self, statement: &'static str) -> Result<(), Trouble> {
+        let done = timeout(self.patience, raw_sql(statement).execute(&mut self.connection)).await;
+        done.map_err(|_| Trouble::Slow(self.patience))??;
+        Ok(())
+    }
+
     pub(super) async fn begin(&mut self) -> Result<(), Trouble> {
-        self.run(query("BEGIN")).await.map(drop)
+        self.order("BEGIN").await
+    }
+
+    /// As [`Session::begin`], to see everything as it is now, whatever happens meanwhile.
+    pub(super) async fn begin_to_read(&mut self) -> Result<(), Trouble> {
+        self.order("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
     }
 
     /// An error leaves it open whether it was done.
     pub(super) async fn commit(&mut self) -> Result<(), Trouble> {
-        self.run(query("COMMIT")).await.map(drop)
+        self.order("COMMIT").await
     }
 
     pub(super) async fn close(self) {
@@ -117,7 +129,7 @@ impl Session {
         migrator.create_schema("dispatch");
         migrator.dangerous_set_table_name("dispatch.migrations");
         // A migration takes what it takes.
-        self.run(query("SET statement_timeout = 0")).await?;
+        self.order("SET statement_timeout = 0").await?;
         migrator.run_direct(None, &mut self.connection, false).await.map_err(|error| match error {
             sqlx::migrate::MigrateError::Execute(error) => Trouble::Sql(error),
             error => Trouble::Schema(crate::journal::chain(&error)),

@@ -49,6 +49,10 @@ pub(crate) enum Error {
     Cursor,
     #[error("too much waits for the database, and no new orders are taken until it is less")]
     BacklogFull,
+    #[error("another request came with this idempotency key; take a new key for a new request")]
+    KeyReused,
+    #[error("the same request is being carried out; ask again in a moment")]
+    InFlight,
     #[error("the server has as many requests waiting as it takes")]
     Busy,
     #[error("the server is stopping")]
@@ -148,6 +152,7 @@ fn run(mut world: World, messages: &Receiver<Message>, clock: &Clock, commits: &
         match message {
             Ok(Message::Do(job)) => {
                 world.pass_time(clock.now());
+                world.settle(commits.durable());
                 let reply = job(&mut world);
                 commits.push(&world.take_records())?;
                 commits.reply(reply);

@@ -6,13 +6,13 @@ use crate::StartError;
 use crate::area::Area;
 use crate::auth::{Caller, Grant};
 use crate::config::{MarketConfig, ServerConfig};
-use crate::journal::{Image, Record};
+use crate::journal::{Accepted, Image, Keys, Mark, Once, Record};
 use dispatch_core::{
     Action, Actor, Command, ConfigError, ConfigProblem, Driver, DriverId, DriverSpec, Engine, Eta, Event, EventKind,
     Explanation, FixRules, MarketId, Millis, Offer, OfferId, Opinion, Order, OrderId, OrderSpec, Position, Positions,
     PublicStatus, Refusal, Role, Shift, Snapshot, State, Timestamp, TravelTime, WhyNot,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -114,6 +114,11 @@ pub(crate) struct World {
     now: Timestamp,
     /// What is to be kept of what was done.
     records: Vec<Record>,
+    /// How many records there were before these.
+    taken: u64,
+    /// What was accepted of what is to be carried out once, and the record of what may not be durable yet.
+    keys: Keys,
+    in_flight: VecDeque<(u64, Mark)>,
 }
 
 impl World {
@@ -124,10 +129,11 @@ impl World {
         fleet: Arc<Fleet>,
         now: Timestamp,
     ) -> Result<Self, StartError> {
-        let Image { markets: mut kept, homes, at } = image;
+        let Image { markets: mut kept, homes, at, keys } = image;
         let down_for = now - at.unwrap_or(now);
         let (max_drivers, markets, records) = (config.fixes.max_drivers, Vec::new(), Vec::new());
-        let mut world = Self { markets, max_drivers, fleet, now, records };
+        let in_flight = VecDeque::new();
+        let mut world = Self { markets, max_drivers, fleet, now, records, taken: 0, keys, in_flight };
         let travel: Arc<dyn TravelTime> = Arc::new(config.travel.clone());
         for market in &config.markets {
             let was_open = kept.contains_key(&market.id);
@@ -166,7 +172,7 @@ impl World {
         } else {
             let opened = Engine::with_terms(rules.clone(), travel.clone(), Vec::new());
             let (engine, first) = opened.map_err(|error| wrong(&error))?;
-            self.records.push(Record { at: self.now, market: id.clone(), events: vec![first], joined: None });
+            self.records.push(Record::of(self.now, id.clone(), vec![first]));
             engine
         };
         if engine.state().config.limits.drivers > self.max_drivers {
@@ -199,20 +205,53 @@ impl World {
         for market in &mut self.markets {
             let events = market.pass_time(self.now, &self.fleet);
             if !events.is_empty() {
-                self.records.push(Record { at: self.now, market: market.id.clone(), events, joined: None });
+                self.records.push(Record::of(self.now, market.id.clone(), events));
             }
         }
     }
 
     /// What is to be kept of what was done since the last call.
     pub(super) fn take_records(&mut self) -> Vec<Record> {
+        self.taken += self.records.len() as u64;
         std::mem::take(&mut self.records)
+    }
+
+    /// Notes that so many records are durable.
+    pub(super) fn settle(&mut self, durable: u64) {
+        while self.in_flight.front().is_some_and(|(record, _)| *record <= durable) {
+            self.in_flight.pop_front();
+        }
+    }
+
+    /// Does what a caller asks, once if it says so: what was accepted before is not done again. Returns whether something new
+    /// came to be, then or now.
+    pub(crate) fn once(
+        &mut self,
+        caller: &Caller,
+        act: impl FnOnce(&mut Self) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
+        let Some(Once { key, payload }) = caller.once else { return act(self) };
+        if let Some(before) = self.keys.get(key, self.now) {
+            return match *before {
+                before if before.payload != payload => Err(Error::KeyReused),
+                _ if self.in_flight.iter().any(|(_, other)| *other == key) => Err(Error::InFlight),
+                before => Ok(before.created),
+            };
+        }
+        let created = act(self)?;
+        let accepted = Accepted { key, payload, created };
+        // What changed nothing is kept with any market.
+        let market = self.records.last().map_or(&self.markets[0].id, |record| &record.market).clone();
+        self.record(&market).accepted = Some(accepted);
+        self.keys.insert(self.now, accepted);
+        self.in_flight.push_back((self.taken + self.records.len() as u64, key));
+        Ok(created)
     }
 
     /// The record of what is being done in a market. All that one request does is one record, so that no crash divides it.
     fn record(&mut self, market: &MarketId) -> &mut Record {
         if self.records.last().is_none_or(|record| record.market != *market) {
-            self.records.push(Record { at: self.now, market: market.clone(), events: Vec::new(), joined: None });
+            self.records.push(Record::of(self.now, market.clone(), Vec::new()));
         }
         self.records.last_mut().expect("there is one by now")
     }
@@ -278,12 +317,12 @@ impl World {
         id: &MarketId,
         check: impl FnOnce(&Market) -> Result<(), Error>,
         action: Action,
-    ) -> Result<&Market, Error> {
+    ) -> Result<(), Error> {
         let market = self.market(id)?;
         check(market)?;
         if let Action::Configure(rules) = &action {
             if **rules == market.state().config {
-                return self.market(id);
+                return Ok(());
             }
             if rules.limits.drivers > self.max_drivers {
                 let problem = format!("must be at most {}, as many as positions are kept for", self.max_drivers);
@@ -291,8 +330,7 @@ impl World {
                 return Err(Refusal::Config(ConfigError { problems }).into());
             }
         }
-        self.command(id, caller, action)?;
-        self.market(id)
+        self.command(id, caller, action)
     }
 
     // Drivers.
@@ -416,8 +454,7 @@ impl World {
         Ok(new)
     }
 
-    /// Does something to an order that this caller may act on, if `check` finds it as it was expected. Shows the order as it
-    /// is then, which a driver who gave it up could not look up any more.
+    /// Does something to an order that this caller may act on, if `check` finds it as it was expected.
     pub(crate) fn order_command(
         &mut self,
         caller: &Caller,
@@ -425,15 +462,18 @@ impl World {
         role: Option<Role>,
         check: impl FnOnce(&Market, &Order) -> Result<(), Error>,
         action: impl FnOnce(&Order) -> Result<Action, Error>,
-    ) -> Result<(&Market, &Order), Error> {
+    ) -> Result<(), Error> {
         let (market, order) = self.order(caller, id)?;
         check(market, order)?;
         let action = action(order)?;
         self.check_part(caller, market, order, &action)?;
         let market = market.id.clone();
-        self.command_as(&market, caller, role, action)?;
-        let market = self.market(&market)?;
-        Ok((market, &market.state().orders[id]))
+        self.command_as(&market, caller, role, action)
+    }
+
+    /// An order that somebody has just done something to: who gave it up could not look it up any more.
+    pub(crate) fn done(&self, id: &OrderId) -> Result<(&Market, &Order), Error> {
+        self.find(id).ok_or_else(|| Refusal::UnknownOrder { order: id.clone() }.into())
     }
 
     /// A driver speaks for itself only, and gives up only what it has: being asked is not enough. Whoever is named works in

@@ -60,6 +60,7 @@ pub(crate) enum Code {
     OnShiftElsewhere,
     DriverElsewhere,
     NoDriver,
+    InFlight,
     // 412
     Changed,
     // 413
@@ -74,6 +75,7 @@ pub(crate) enum Code {
     TooOld,
     FromFuture,
     TooFast,
+    KeyReused,
     // 429
     RateLimited,
     // 503

@@ -12,6 +12,8 @@ use reqwest::header::HeaderMap;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -25,6 +27,35 @@ pub struct Server {
     pub state: State,
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<(), JournalFailed>>,
+}
+
+/// A directory of one test's own, gone with it.
+pub struct Folder(String);
+
+impl Folder {
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("dispatch-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        Self(std::env::temp_dir().join(name).into_os_string().into_string().unwrap())
+    }
+
+    pub fn path(&self) -> &str {
+        &self.0
+    }
+
+    /// The files whose names end so, in sequence.
+    pub fn files(&self, end: &str) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = entries.filter(|path| path.to_str().unwrap().ends_with(end)).collect();
+        files.sort();
+        files
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Sends requests to a server.
@@ -167,6 +198,12 @@ impl Api {
 
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         self.send_as("", Method::POST, path, Some(body)).await
+    }
+
+    /// The status of the answer, if there is one.
+    pub async fn try_post(&self, path: &str, body: Value) -> Option<u16> {
+        let sent = self.client.post(format!("{}{path}", self.url)).json(&body).send().await;
+        sent.ok().map(|response| response.status().as_u16())
     }
 
     pub async fn put(&self, path: &str, body: Value) -> Answer {

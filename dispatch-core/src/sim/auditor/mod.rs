@@ -17,7 +17,7 @@ pub(super) mod script;
 #[cfg(test)]
 mod tests;
 
-use crate::config::{EngineConfig, ServiceTimes};
+use crate::config::{EngineConfig, ServiceTimes, StartOn};
 use crate::event::{Event, EventKind, ReturnReason};
 use crate::model::{DriverId, OfferId, OrderId, Role};
 use crate::offer::OfferOutcome;
@@ -265,6 +265,11 @@ impl Auditor {
         self.version = version;
         self.config = config.clone();
         self.services.push(config.service);
+        if config.start_on == StartOn::Placed {
+            for order in self.orders.values_mut() {
+                order.startable_since.get_or_insert(self.at);
+            }
+        }
         self.watch_everything();
         Ok(())
     }

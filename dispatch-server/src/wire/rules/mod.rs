@@ -109,7 +109,9 @@ struct ScheduleBody {
     /// An order is first looked at this long before it is ready; at least the margin.
     #[schema(value_type = f64, minimum = 0, maximum = 86_400)]
     horizon_seconds: Secs<0, DAY>,
-    /// An order is decided for a busy driver only if it can set out within this time, at most `search.busy_until_seconds`.
+    /// Where drivers are assigned directly, an order is decided for a busy driver only if it can set out within this time, at
+    /// most `search.busy_until_seconds`. Where drivers are asked, a busy driver is asked as soon as the order is due; the
+    /// further drivers of a wave are those who can set out within this time.
     #[schema(value_type = f64, minimum = 0, maximum = 86_400)]
     commit_ahead_seconds: Secs<0, DAY>,
     /// If this is `null`, stated ready times are believed. Otherwise how good those of each place are is learned, and a

@@ -1,0 +1,80 @@
+//! A server under load: how long commands take when so many orders come a second, and how many it takes at most. The server is a
+//! process of its own on the same machine. Prints one line of JSON, and fails if a command was not answered as it should be.
+
+mod orders;
+mod server;
+
+use clap::Parser;
+use serde_json::{Value, json};
+use server::Server;
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What the load is.
+#[derive(Clone, Parser)]
+struct Options {
+    /// What an answer promises: memory, process or sync.
+    #[arg(long, default_value = "sync")]
+    durability: String,
+    /// How many orders come a second; each is eight commands, from placed to delivered.
+    #[arg(long, default_value_t = 350)]
+    orders_per_s: u32,
+    /// For how long.
+    #[arg(long, default_value_t = 30)]
+    seconds: u32,
+    /// How many drivers bring them.
+    #[arg(long, default_value_t = 5_000)]
+    drivers: u32,
+    /// How many commands are under way at once when the server is asked for all it can do; for a sixth of the time.
+    #[arg(long, default_value_t = 64)]
+    at_once: u32,
+    /// Used by this program itself, in a process of its own.
+    #[arg(long, hide = true, value_name = "DIRECTORY")]
+    serve: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(&options) {
+        Ok(line) => {
+            println!("{line}");
+            if line["errors"] == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Some(directory) = &options.serve {
+        return runtime.block_on(server::serve(directory, &options.durability));
+    }
+    let server = Server::start(&options.durability)?;
+    let figures = runtime.block_on(orders::run(&server, options))?;
+    let orders::Figures { mut latencies, saturated, errors, first_error, cpu } = figures;
+    latencies.sort_unstable();
+    let at = |share: f64| latencies.get((latencies.len() as f64 * share) as usize).map_or(0.0, millis);
+    Ok(json!({
+        "durability": options.durability,
+        "orders_per_s": options.orders_per_s,
+        "seconds": options.seconds,
+        "commands": latencies.len(),
+        "commands_per_s": latencies.len() as f64 / f64::from(options.seconds),
+        "command_p50_ms": at(0.5),
+        "command_p99_ms": at(0.99),
+        "command_max_ms": latencies.last().map_or(0.0, millis),
+        "server_cpu_share": cpu / f64::from(options.seconds),
+        "errors": errors,
+        "first_error": first_error,
+        "saturated_commands_per_s": saturated,
+    }))
+}
+
+fn millis(latency: &Duration) -> f64 {
+    latency.as_secs_f64() * 1e3
+}
