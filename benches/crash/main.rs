@@ -1,9 +1,15 @@
 //! Proof that what was acknowledged survives: a loaded server that is killed over and over, a disk that tears and fails, and how
 //! long a restart takes. Each run prints one line of JSON and fails if a figure that must be zero is not.
 
+#[cfg(unix)]
+#[allow(dead_code, unreachable_pub, reason = "the server's tests use the rest of it")]
+#[path = "../../dispatch-server/tests/common/cluster.rs"]
+mod cluster;
 mod disk;
 mod kills;
 mod memory;
+#[cfg(unix)]
+mod postgres;
 mod recovery;
 
 use clap::{ArgGroup, Parser};
@@ -28,6 +34,10 @@ struct Options {
     /// Have the journal skip its sync call: the run has to fail then.
     #[arg(long, requires = "simulated_disk")]
     skip_sync: bool,
+    /// Kill the database of a loaded server, and freeze it.
+    #[cfg(unix)]
+    #[arg(long, group = "what")]
+    postgres_outage: bool,
     /// Start from a journal of so many records, with 100,000 drivers.
     #[arg(long, group = "what", value_name = "RECORDS")]
     recovery: Option<u64>,
@@ -62,6 +72,10 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Result<Outcome, Box<dyn Error>> {
+    #[cfg(unix)]
+    if options.postgres_outage {
+        return postgres::run();
+    }
     if let Some(directory) = options.serve {
         kills::serve(&directory)
     } else if let Some(directory) = options.recover {

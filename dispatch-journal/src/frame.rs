@@ -97,7 +97,8 @@ impl Batch {
         self.ends.clear();
     }
 
-    pub(crate) fn payloads(&self) -> impl Iterator<Item = &[u8]> {
+    /// The payloads, in sequence.
+    pub fn payloads(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
     }

@@ -181,9 +181,7 @@ pub struct Log<D: Disk> {
 impl<D: Disk> Log<D> {
     /// Looks what there is and reads the newest snapshot that is whole.
     pub fn open(disk: D) -> Result<Self, OpenError> {
-        let names = disk.list().map_err(OpenError::io("the directory"))?;
-        let mut segments: Vec<Segment> = names.iter().filter_map(|name| Segment::parse(name)).collect();
-        segments.sort_unstable();
+        let segments = segments(&disk)?;
         let (mut damaged, mut snapshot) = (Vec::new(), None);
         for seq in snapshots(&disk)?.into_iter().rev() {
             match read_snapshot(&disk, seq) {
@@ -211,6 +209,15 @@ impl<D: Disk> Log<D> {
     pub fn take_snapshot(&mut self) -> Option<Snapshot> {
         let seq = self.snapshot.as_ref()?.seq;
         self.snapshot.replace(Snapshot { seq, bytes: Vec::new() })
+    }
+
+    /// Has a log that was replayed go on in an epoch after `epoch`: what it begins with was written elsewhere, up to that epoch.
+    ///
+    /// # Panics
+    /// If the log was not replayed.
+    pub fn go_on_after(&mut self, epoch: u32) {
+        let report = self.report.as_mut().expect("who goes on has replayed the log");
+        report.epoch = report.epoch.max(epoch);
     }
 
     /// Newer snapshots that are damaged, with what is wrong.
@@ -297,6 +304,45 @@ impl<D: Disk> Log<D> {
         }
         Ok(report)
     }
+}
+
+/// Reads on beside whoever writes: the records after `after` in the one segment that holds the next of them. What is at its end
+/// may be written and not durable yet, which only the writer knows.
+pub fn read_on<D: Disk>(
+    disk: &D,
+    after: u64,
+    mut visit: impl FnMut(Record<'_>) -> Result<(), String>,
+) -> Result<Report, OpenError> {
+    let segments = segments(disk)?;
+    let number = segments.partition_point(|segment| segment.first <= after + 1);
+    let mut report = Report { last: after, ..Report::default() };
+    let Some(number) = number.checked_sub(1) else {
+        return match segments.first() {
+            Some(next) => Err(OpenError::Gap { expected: after + 1, file: next.name(), found: next.first }),
+            None => Ok(report),
+        };
+    };
+    let segment = &segments[number];
+    let name = segment.name();
+    let file = disk.read(&name).map_err(OpenError::io(&name))?;
+    report.last = segment.first - 1;
+    read_segment(&name, &file, segment, number + 1 == segments.len(), &mut report, |record| {
+        if record.seq <= after { Ok(()) } else { visit(record) }
+    })?;
+    Ok(report)
+}
+
+/// Whether nobody ever began to write there. There may be a snapshot that was to be the beginning.
+pub fn is_unwritten<D: Disk>(disk: &D) -> Result<bool, OpenError> {
+    Ok(segments(disk)?.is_empty())
+}
+
+/// All segments, oldest first.
+fn segments<D: Disk>(disk: &D) -> Result<Vec<Segment>, OpenError> {
+    let names = disk.list().map_err(OpenError::io("the directory"))?;
+    let mut segments: Vec<Segment> = names.iter().filter_map(|name| Segment::parse(name)).collect();
+    segments.sort_unstable();
+    Ok(segments)
 }
 
 /// Reads one segment, whose name is that of its header, and notes what was found.

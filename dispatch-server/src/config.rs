@@ -2,12 +2,14 @@
 
 use crate::area::Area;
 use crate::auth::{Grant, Key, KeyHash, Keys};
+use crate::postgres::DatabaseUrl;
 use crate::runner::check_rules;
 use dispatch_core::{DriverId, EngineConfig, FixRules, Label, MarketId, Millis, PlaceId, StraightLine, Vehicle};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use toml::{Table, Value};
 
 /// Every setting with its default and its meaning, as TOML: what `dispatch-server print-config` prints.
@@ -27,6 +29,8 @@ pub struct ServerConfig {
     pub(crate) travel: StraightLine,
     pub(crate) fixes: FixRules,
     pub(crate) durability: DurabilityConfig,
+    /// Absent where what happens goes to no database.
+    pub(crate) postgres: Option<PostgresConfig>,
 }
 
 /// What an answer promises.
@@ -48,6 +52,20 @@ pub(crate) struct DurabilityConfig {
     pub(crate) data_dir: PathBuf,
     pub(crate) segment_bytes: usize,
     pub(crate) keep: Millis,
+}
+
+/// The database that follows the journal.
+#[derive(Clone, Debug)]
+pub(crate) struct PostgresConfig {
+    pub(crate) url: DatabaseUrl,
+    pub(crate) server: String,
+    pub(crate) migrate: bool,
+    pub(crate) patience: Duration,
+    pub(crate) longest_wait: Duration,
+    pub(crate) flush: Duration,
+    pub(crate) max_backlog_bytes: u64,
+    pub(crate) min_free_bytes: u64,
+    pub(crate) sample_every: Millis,
 }
 
 /// One market.
@@ -226,6 +244,8 @@ struct Raw {
     durability: Durability,
     data_dir: PathBuf,
     journal: RawJournal,
+    database_url: String,
+    postgres: RawPostgres,
     keys: Vec<RawKey>,
     markets: Vec<RawMarket>,
     limits: Limits,
@@ -250,6 +270,19 @@ struct RawKey {
 struct RawJournal {
     segment_bytes: usize,
     keep_days: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPostgres {
+    server: String,
+    migrate: bool,
+    timeout_ms: u64,
+    retry_max_ms: u64,
+    flush_ms: u64,
+    max_backlog_bytes: u64,
+    min_free_bytes: u64,
+    sample_seconds: u32,
 }
 
 #[derive(Deserialize)]
@@ -291,6 +324,7 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
     }
     check_limits(&mut check, &raw.limits);
     let durability = durability(&mut check, raw.durability, raw.data_dir, &raw.journal);
+    let postgres = postgres(&mut check, &raw.database_url, raw.postgres, durability.mode);
     if let Err(error) = raw.fixes.validate() {
         check.all("fixes", error);
     }
@@ -308,6 +342,7 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
             travel,
             fixes: raw.fixes,
             durability,
+            postgres,
         }),
         _ => {
             // What is wrong with the rules is wrong in every market that has them.
@@ -365,6 +400,40 @@ fn durability(check: &mut Problems, mode: Durability, data_dir: PathBuf, journal
     check.that("journal.segment_bytes", (65_536..=1 << 30).contains(&segment_bytes), "must be 65536 to 1073741824");
     check.that("journal.keep_days", keep_days <= 36_500, "must be 0 to 36500");
     DurabilityConfig { mode, data_dir, segment_bytes, keep: Millis::from_mins(i64::from(keep_days) * 24 * 60) }
+}
+
+fn postgres(check: &mut Problems, url: &str, raw: RawPostgres, durability: Durability) -> Option<PostgresConfig> {
+    let RawPostgres {
+        server,
+        migrate,
+        timeout_ms,
+        retry_max_ms,
+        flush_ms,
+        max_backlog_bytes,
+        min_free_bytes,
+        sample_seconds,
+    } = raw;
+    check.that("postgres.server", (1..=64).contains(&server.chars().count()), "must be a name of 1 to 64 characters");
+    check.that("postgres.timeout_ms", (100..=600_000).contains(&timeout_ms), "must be 100 to 600000");
+    check.that("postgres.retry_max_ms", (100..=600_000).contains(&retry_max_ms), "must be 100 to 600000");
+    check.that("postgres.flush_ms", flush_ms <= 60_000, "must be 0 to 60000");
+    check.that("postgres.sample_seconds", (1..=86_400).contains(&sample_seconds), "must be 1 to 86400");
+    if url.is_empty() {
+        return None;
+    }
+    let followed = durability != Durability::Memory;
+    check.that("database_url", followed, "takes a journal to follow: durability must be \"process\" or \"sync\"");
+    Some(PostgresConfig {
+        url: check.take("database_url", url.parse())?,
+        server,
+        migrate,
+        patience: Duration::from_millis(timeout_ms),
+        longest_wait: Duration::from_millis(retry_max_ms),
+        flush: Duration::from_millis(flush_ms),
+        max_backlog_bytes,
+        min_free_bytes,
+        sample_every: Millis::from_secs(i64::from(sample_seconds)),
+    })
 }
 
 fn travel(check: &mut Problems, speeds: &Speeds) -> Option<StraightLine> {

@@ -25,6 +25,9 @@
 //! All state is in memory, and what changes it is in the journal (see `durability` and `data_dir`): a request is answered once
 //! what it did, and what it may have seen, is durable. If nothing can be made durable any more the server stops.
 //!
+//! A PostgreSQL database (`database_url`) may follow the journal. Nothing waits for it: while it is away all goes on, until so much
+//! waits for it that new orders are refused.
+//!
 //! A panic on the runner's thread is a bug that may have left the state half changed, and nobody should decide on it any
 //! more: it ends the process, a host application included.
 //!
@@ -36,6 +39,7 @@ mod auth;
 mod config;
 mod http;
 mod journal;
+mod postgres;
 mod runner;
 mod serve;
 mod wire;
@@ -52,6 +56,9 @@ pub use auth::{KeyHash, Role, new_key};
 pub use config::{ConfigError, DOCUMENTED_DEFAULTS, MAX_MARKETS, ServerConfig, Sources};
 pub use http::{openapi_json, router};
 pub use journal::{DataDirReport, verify_data_dir};
+pub use postgres::{
+    DatabaseError, DatabaseReport, RetentionOptions, database_status, migrate_database, retain, verify_database,
+};
 pub use runner::{Clock, ManualClock};
 pub use serve::serve;
 

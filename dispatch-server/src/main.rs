@@ -3,7 +3,10 @@
 mod journal_command;
 
 use clap::{Args, Parser, Subcommand};
-use dispatch_server::{DOCUMENTED_DEFAULTS, KeyHash, Role, ServerConfig, Sources, State, new_key, serve};
+use dispatch_server::{
+    DOCUMENTED_DEFAULTS, KeyHash, RetentionOptions, Role, ServerConfig, Sources, State, database_status,
+    migrate_database, new_key, retain, serve, verify_data_dir, verify_database,
+};
 use journal_command::JournalCommand;
 use std::error::Error;
 use std::io::IsTerminal;
@@ -40,6 +43,30 @@ enum Command {
     /// What is kept in the data directory.
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// The PostgreSQL database that follows.
+    #[command(subcommand)]
+    Database(DatabaseCommand),
+}
+
+#[derive(Subcommand)]
+enum DatabaseCommand {
+    /// Make the tables, or bring them up to date; forward only.
+    Migrate(ConfigOptions),
+    /// Say which migrations were applied, how far each server is, and how large the tables are.
+    Status(ConfigOptions),
+    /// Read all that a server would be restored from and compare it with the data directory of a server that stands still.
+    Verify(ConfigOptions),
+    /// Move, archive and drop old rows, as the table of retention policies says. May be stopped and run again.
+    Retention {
+        #[command(flatten)]
+        sources: ConfigOptions,
+        /// Only say what would be done.
+        #[arg(long)]
+        dry_run: bool,
+        /// Where what is archived goes; without it partitions that would be archived stay.
+        #[arg(long)]
+        archive_dir: Option<PathBuf>,
+    },
 }
 
 #[derive(Args)]
@@ -50,6 +77,9 @@ struct ConfigOptions {
     /// Where to listen, as 127.0.0.1:8080.
     #[arg(long)]
     listen: Option<String>,
+    /// A PostgreSQL database that follows; better given by the environment variable `DISPATCH_DATABASE_URL`.
+    #[arg(long)]
+    database_url: Option<String>,
     /// Where what happens is kept.
     #[arg(long, value_name = "DIRECTORY")]
     data_dir: Option<String>,
@@ -99,22 +129,43 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Key(KeyCommand::Create { role, name, subject, merchant }) => {
             create_key(role, name, subject, merchant)?;
         }
+        Command::Database(DatabaseCommand::Migrate(options)) => {
+            migrate_database(&load(options)?)?.iter().for_each(|line| println!("{line}"));
+        }
+        Command::Database(DatabaseCommand::Status(options)) => {
+            database_status(&load(options)?)?.iter().for_each(|line| println!("{line}"));
+        }
+        Command::Database(DatabaseCommand::Verify(options)) => verify(&load(options)?)?,
+        Command::Database(DatabaseCommand::Retention { sources, dry_run, archive_dir }) => {
+            let options = RetentionOptions { dry_run, archive_dir };
+            retain(&load(sources)?, &options, &mut |line| println!("{line}"))?;
+        }
         Command::Journal(command) => journal_command::run(command)?,
     }
     Ok(())
 }
 
+fn verify(config: &ServerConfig) -> Result<(), Box<dyn Error>> {
+    let (shown, kept) = (verify_database(config)?, verify_data_dir(config.data_dir())?);
+    println!("the database is at record {}, the data directory at {}", shown.applied, kept.last);
+    for (market, seq, hash) in &shown.markets {
+        println!("market {market}: {seq} events, hash {hash}");
+    }
+    if (shown.applied, &shown.markets) != (kept.last, &kept.markets) {
+        return Err("the database does not hold what the data directory amounts to".into());
+    }
+    Ok(())
+}
+
 fn load(options: ConfigOptions) -> Result<ServerConfig, Box<dyn Error>> {
-    let ConfigOptions { config, listen, data_dir, set } = options;
+    let ConfigOptions { config, listen, data_dir, database_url, set } = options;
     let listen = listen.map(|listen| format!("listen={listen}"));
     let data_dir = data_dir.map(|path| format!("data_dir={path:?}"));
+    let database_url = database_url.map(|url| format!("database_url={url}"));
     let environment =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let sources = Sources {
-        file: None,
-        environment: environment.collect(),
-        flags: set.into_iter().chain(listen).chain(data_dir).collect(),
-    };
+    let flags = set.into_iter().chain(listen).chain(data_dir).chain(database_url).collect();
+    let sources = Sources { file: None, environment: environment.collect(), flags };
     let sources = match config {
         Some(path) => sources.with_file(&path)?,
         None => sources,

@@ -20,6 +20,12 @@ const SYSTEM: &[System] = &[
         packages: &["curl"],
         why: "the session in README.md is tested as it is printed",
     },
+    System {
+        // Debian keeps what only the server needs off the path.
+        proof: &["sh", "-c", "command -v initdb || ls /usr/lib/postgresql/*/bin/initdb"],
+        packages: &["postgresql"],
+        why: "the server's database is tested with a cluster of its own",
+    },
 ];
 
 /// What only the tests of the API by its contract need.

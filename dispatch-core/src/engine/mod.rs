@@ -74,6 +74,12 @@ impl Snapshot {
         &self.state
     }
 
+    /// A state of which nothing else is known: as if it had been folded from the log.
+    pub fn of(state: State) -> Self {
+        let clock = Clock { now: state.at, ..Clock::default() };
+        Self { state, clock }
+    }
+
     /// Goes on by the next event of the log. Events that contradict the state assert.
     pub fn apply(&mut self, event: &Event) -> Result<(), RestoreError> {
         if event.seq != self.state.seq + 1 {

@@ -90,5 +90,6 @@ pub(super) async fn live() -> Response {
 }
 
 pub(super) async fn ready(Extract(state): Extract<State>) -> Result<Response, Problem> {
-    Ok(ok(&HealthReply::ready(state.ask(|world| Ok(world.now())).await?)))
+    let now = state.ask(|world| Ok(world.now())).await?;
+    Ok(ok(&HealthReply::ready(now, state.handle().lag())))
 }

@@ -24,6 +24,9 @@ pub(super) async fn submit(
     caller: Caller,
     Json(body): Json<SubmitOrder>,
 ) -> Result<Response, Problem> {
+    if state.handle().lag().is_some_and(|lag| lag.is_full) {
+        return Err(Error::BacklogFull.into());
+    }
     let (market, spec) = body.into_core();
     let id = spec.id.clone();
     let submit = move |world: &mut World, caller: &Caller| world.submit(caller, market.as_ref(), spec);

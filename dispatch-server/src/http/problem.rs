@@ -74,7 +74,7 @@ impl From<Code> for Kind {
             | Code::TooFast
             | Code::KeyReused => Self::Invalid,
             Code::RateLimited => Self::TooOften,
-            Code::Busy | Code::Full | Code::Late | Code::Stopping => Self::Unavailable,
+            Code::Busy | Code::Full | Code::BacklogFull | Code::Late | Code::Stopping => Self::Unavailable,
         }
     }
 }
@@ -220,6 +220,7 @@ impl From<Error> for Problem {
             Error::Changed { .. } => (Code::Changed, None),
             Error::WhichDriver => (Code::NoDriver, Some("driver")),
             Error::Cursor => (Code::UnknownMarket, Some("cursor")),
+            Error::BacklogFull => (Code::BacklogFull, None),
             Error::KeyReused => (Code::KeyReused, Some(IDEMPOTENCY_KEY)),
             Error::InFlight => (Code::InFlight, Some(IDEMPOTENCY_KEY)),
             Error::Busy => (Code::Busy, None),

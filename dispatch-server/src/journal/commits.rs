@@ -1,7 +1,7 @@
 //! Group commit: records are written and synced by a thread of their own, all that have come meanwhile at once; an answer waits
 //! until all that it may have seen is durable.
 
-use super::{Record, chain, compact::Compactor};
+use super::{Feed, Record, chain, compact::Compactor};
 use dispatch_core::Timestamp;
 use dispatch_journal::{Batch, Directory, Journal};
 use parking_lot::{Condvar, Mutex};
@@ -24,6 +24,7 @@ struct Running {
     thread: JoinHandle<()>,
     failed: watch::Receiver<Option<String>>,
     compactor: Compactor,
+    feed: Option<Arc<Feed>>,
 }
 
 struct Shared {
@@ -108,12 +109,15 @@ impl Commits {
 
     /// Writes what was brought, answers, and ends. Blocks.
     pub(crate) fn close(self) {
-        let Some(Running { shared, thread, compactor, .. }) = self.0 else { return };
+        let Some(Running { shared, thread, compactor, feed, .. }) = self.0 else { return };
         shared.queue.lock().closed = true;
         shared.filled.notify_one();
         // A thread that panicked has said so, and what waited for it was not answered.
         let _ = thread.join();
         compactor.stop();
+        if let Some(feed) = feed {
+            feed.close();
+        }
     }
 }
 
@@ -123,16 +127,21 @@ pub(super) struct Writer {
     journal: Journal<Directory>,
     sealed: std::sync::mpsc::SyncSender<()>,
     failed: watch::Sender<Option<String>>,
+    feed: Option<Arc<Feed>>,
 }
 
 impl Writer {
-    pub(super) fn start(journal: Journal<Directory>, compactor: Compactor) -> std::io::Result<Commits> {
+    pub(super) fn start(
+        journal: Journal<Directory>,
+        compactor: Compactor,
+        feed: Option<Arc<Feed>>,
+    ) -> std::io::Result<Commits> {
         let queue = Mutex::new(Queue::default());
         let shared = Arc::new(Shared { queue, filled: Condvar::new(), drained: Condvar::new() });
         let (failed, failure) = watch::channel(None);
-        let writer = Self { shared: shared.clone(), journal, sealed: compactor.sealed(), failed };
+        let writer = Self { shared: shared.clone(), journal, sealed: compactor.sealed(), failed, feed: feed.clone() };
         let thread = std::thread::Builder::new().name("journal".into()).spawn(|| writer.run())?;
-        Ok(Commits(Some(Running { shared, thread, failed: failure, compactor })))
+        Ok(Commits(Some(Running { shared, thread, failed: failure, compactor, feed })))
     }
 
     fn run(mut self) {
@@ -150,6 +159,9 @@ impl Writer {
             let segment = self.journal.segment().clone();
             if let Err(error) = self.journal.commit(&batch, at.as_millis()) {
                 return self.fail(&chain(&error));
+            }
+            if let Some(feed) = &self.feed {
+                feed.offer(&batch, self.journal.next_seq() - 1);
             }
             if *self.journal.segment() != segment {
                 // If one is being made already, the next will have this segment in it as well.

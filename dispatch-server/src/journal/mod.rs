@@ -2,37 +2,75 @@
 
 mod commits;
 mod compact;
+mod feed;
 mod keys;
 mod record;
 
 pub(crate) use commits::{Commits, Failed, Reply};
+pub(crate) use feed::{Feed, Next};
 pub(crate) use keys::{Accepted, Keys, Mark, Once};
-pub(crate) use record::{Image, Record};
+pub(crate) use record::{Image, Record, Watch};
 
 use crate::config::{Durability, DurabilityConfig};
 use commits::Writer;
 use dispatch_core::{Digest, MarketId, Snapshot, Timestamp};
-use dispatch_journal::{Directory, Journal, Log, OpenError, Options};
+use dispatch_journal::{Directory, Journal, Log, OpenError, Options, is_unwritten, save_snapshot};
 use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::Arc;
 
-/// Opens what is kept and reads it: what it amounts to, and where to write on.
-pub(crate) fn open(config: &DurabilityConfig, now: Timestamp) -> Result<(Image, Commits), String> {
+/// What was kept elsewhere: an empty data directory begins with it.
+pub(crate) struct Restored {
+    pub(crate) image: Image,
+    /// The last record in it.
+    pub(crate) seq: u64,
+    /// The epoch it was written in.
+    pub(crate) epoch: u32,
+}
+
+/// Whoever follows what is written, beside the journal.
+pub(crate) struct Followed {
+    pub(crate) feed: Arc<Feed>,
+    /// Where the records are.
+    pub(crate) directory: Directory,
+    /// The epoch they are written in from now on.
+    pub(crate) epoch: u32,
+}
+
+/// Opens what is kept and reads it: what it amounts to, and where to write on. An empty directory is filled by `restore`, if
+/// there is somebody who may follow.
+pub(crate) fn open(
+    config: &DurabilityConfig,
+    now: Timestamp,
+    restore: Option<impl FnOnce() -> Result<Option<Restored>, String>>,
+) -> Result<(Image, Commits, Option<Followed>), String> {
     let sync = match config.mode {
-        Durability::Memory => return Ok((Image::default(), Commits::none())),
+        Durability::Memory => return Ok((Image::default(), Commits::none(), None)),
         Durability::Process => false,
         Durability::Sync => true,
     };
     let directory = Directory::open(&config.data_dir).map_err(|error| chain(&error))?;
     let reader = directory.reader();
+    let (is_followed, mut epoch) = (restore.is_some(), 0);
+    if let Some(restore) = restore
+        && is_unwritten(&reader).map_err(|error| chain(&error))?
+        && let Some(restored) = restore()?
+    {
+        // A server that stops before it has begun to write restores again.
+        save_snapshot(&reader, restored.seq, &restored.image.encode()).map_err(|error| chain(&error))?;
+        epoch = restored.epoch;
+    }
     let mut log = Log::open(directory).map_err(|error| chain(&error))?;
     let image = read(&mut log)?;
+    log.go_on_after(epoch);
     let options = Options { sync, segment_bytes: config.segment_bytes };
     let journal = Journal::start(log, options, now.as_millis()).map_err(|error| chain(&error))?;
-    let compactor = compact::Compactor::start(reader, config.keep).map_err(|error| error.to_string())?;
-    let commits = Writer::start(journal, compactor).map_err(|error| error.to_string())?;
-    Ok((image, commits))
+    let feed = is_followed.then(|| Arc::new(Feed::new(journal.next_seq() - 1)));
+    let followed = feed.clone().map(|feed| Followed { feed, directory: reader.reader(), epoch: journal.epoch() });
+    let compactor = compact::Compactor::start(reader, config.keep, feed.clone()).map_err(|error| error.to_string())?;
+    let commits = Writer::start(journal, compactor, feed).map_err(|error| error.to_string())?;
+    Ok((image, commits, followed))
 }
 
 /// What a log amounts to.

@@ -3,7 +3,7 @@
 //! A record and a snapshot are JSON objects; fields may be added, and a reader takes the default for one that is not there.
 
 use super::keys::{Accepted, Keys};
-use dispatch_core::{DriverId, Event, MarketId, Snapshot, Timestamp};
+use dispatch_core::{DriverId, Event, MarketId, Snapshot, State, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -50,19 +50,53 @@ pub(crate) struct Image {
     pub(crate) keys: Keys,
 }
 
+/// Looks on while records are folded.
+pub(crate) trait Watch {
+    /// A driver leaves `home`, if it had one, to work in another market.
+    fn moves(&mut self, driver: &DriverId, home: Option<&MarketId>, market: &MarketId);
+
+    /// A request that is to be carried out once was.
+    fn accepts(&mut self, market: &MarketId, at: Timestamp, accepted: Accepted);
+
+    /// An event is about to be applied to the state of its market.
+    fn before(&mut self, market: &MarketId, state: &State, event: &Event);
+
+    /// It has been.
+    fn after(&mut self, market: &MarketId, state: &State, event: &Event);
+}
+
+impl Watch for () {
+    fn moves(&mut self, _: &DriverId, _: Option<&MarketId>, _: &MarketId) {}
+    fn accepts(&mut self, _: &MarketId, _: Timestamp, _: Accepted) {}
+    fn before(&mut self, _: &MarketId, _: &State, _: &Event) {}
+    fn after(&mut self, _: &MarketId, _: &State, _: &Event) {}
+}
+
 impl Image {
     /// Goes on by the next record. A whole record that contradicts those before it is an error, and nobody's image any more.
     pub(crate) fn apply(&mut self, record: Record) -> Result<(), String> {
+        self.apply_seen(record, &mut ())
+    }
+
+    /// As [`Image::apply`], with somebody looking on.
+    pub(crate) fn apply_seen(&mut self, record: Record, watch: &mut impl Watch) -> Result<(), String> {
         let Record { at, market, events, joined, accepted } = record;
         self.at = self.at.max(Some(at));
         if let Some(driver) = joined {
+            watch.moves(&driver, self.homes.get(&driver), &market);
             self.homes.insert(driver, market.clone());
         }
         if let Some(accepted) = accepted {
+            watch.accepts(&market, at, accepted);
             self.keys.insert(at, accepted);
         }
-        let snapshot = self.markets.entry(market).or_default();
-        events.iter().try_for_each(|event| snapshot.apply(event)).map_err(|error| error.to_string())
+        let snapshot = self.markets.entry(market.clone()).or_default();
+        for event in &events {
+            watch.before(&market, snapshot.state(), event);
+            snapshot.apply(event).map_err(|error| error.to_string())?;
+            watch.after(&market, snapshot.state(), event);
+        }
+        Ok(())
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! The positions of all drivers: reported and searched from any thread, without the runner.
 
 use super::{Clock, Error};
+use crate::postgres::Samples;
 use dispatch_core::{
     ConfigError, DriverId, Fix, FixRules, MarketId, Meters, Millis, Position, PositionIndex, Positions, Refusal,
     Reported, Slot, Timestamp,
@@ -8,7 +9,7 @@ use dispatch_core::{
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// What became of a reported position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ struct Post {
     sightings: Arc<Sightings>,
     slot: Slot,
     allowance: Mutex<Allowance>,
+    /// When its position was last kept, in milliseconds.
+    sampled: AtomicI64,
 }
 
 /// How soon a driver may report again.
@@ -66,11 +69,13 @@ const BURST: Millis = Millis::from_secs(5);
 pub(crate) struct Fleet {
     clock: Clock,
     posts: RwLock<BTreeMap<DriverId, Arc<Post>>>,
+    /// Where positions are kept, now and then.
+    samples: Option<Samples>,
 }
 
 impl Fleet {
-    pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, posts: RwLock::default() }
+    pub(super) fn new(clock: Clock, samples: Option<Samples>) -> Self {
+        Self { clock, posts: RwLock::default(), samples }
     }
 
     /// Registers a driver in a market, moving it there if it was in another.
@@ -86,7 +91,8 @@ impl Fleet {
         let slot = slot.expect("the index holds as many drivers as the market; the configuration is checked for it");
         sightings.index.set_available(slot, false);
         let allowance = Mutex::new(Allowance { left: BURST, counted_at: Timestamp::MIN });
-        posts.insert(driver.clone(), Arc::new(Post { sightings: sightings.clone(), slot, allowance }));
+        let sampled = AtomicI64::new(i64::MIN);
+        posts.insert(driver.clone(), Arc::new(Post { sightings: sightings.clone(), slot, allowance, sampled }));
     }
 
     /// The market a driver is registered in.
@@ -124,8 +130,20 @@ impl Fleet {
         let judged = post.sightings.index.report(post.slot, fix, now);
         if judged == Reported::Moved {
             post.sightings.moved.fetch_add(1, Ordering::Relaxed);
+            self.sample(driver, &post, fix);
         }
         Ok(FixResult::Judged(judged))
+    }
+
+    /// Has a position kept, if the last one that was is old enough.
+    fn sample(&self, driver: &DriverId, post: &Post, fix: Fix) {
+        let Some(samples) = &self.samples else { return };
+        let last = post.sampled.load(Ordering::Relaxed);
+        let changed = || post.sampled.compare_exchange(last, fix.at.as_millis(), Ordering::Relaxed, Ordering::Relaxed);
+        // Of two at once one is enough.
+        if samples.is_due(Timestamp::from_millis(last), fix.at) && changed().is_ok() {
+            samples.keep(&post.sightings.market, driver, fix.position, fix.at);
+        }
     }
 
     /// The nearest drivers of a market who could get an order and were heard of since `since`, nearest first.

@@ -11,6 +11,7 @@ pub(crate) use world::{Market, Page, Spot, World};
 use crate::StartError;
 use crate::config::ServerConfig;
 use crate::journal::{self, Commits, Failed, Reply};
+use crate::postgres::{Database, Lag, Projection};
 use clock::Steps;
 use dispatch_core::{ConfigError, DriverId, Engine, EngineConfig, MarketId, Refusal, StraightLine};
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub(crate) enum Error {
     WhichDriver,
     #[error("not a cursor of this list")]
     Cursor,
+    #[error("too much waits for the database, and no new orders are taken until it is less")]
+    BacklogFull,
     #[error("another request came with this idempotency key; take a new key for a new request")]
     KeyReused,
     #[error("the same request is being carried out; ask again in a moment")]
@@ -76,6 +79,7 @@ pub(crate) struct Handle {
     stopping: Arc<AtomicBool>,
     fleet: Arc<Fleet>,
     failure: Option<watch::Receiver<Option<String>>>,
+    projection: Option<Arc<Projection>>,
 }
 
 /// The runner's thread.
@@ -84,22 +88,34 @@ pub(crate) struct Runner(JoinHandle<()>);
 impl Runner {
     /// Reads what is kept, opens the markets and starts the thread.
     pub(crate) fn start(config: &ServerConfig, clock: Clock) -> Result<(Handle, Self), StartError> {
-        let (image, commits) = journal::open(&config.durability, clock.now()).map_err(StartError)?;
+        let database = config.postgres.as_ref().map(Database::new);
+        let restore = database.as_ref().map(|database| || database.restore());
+        let opened = journal::open(&config.durability, clock.now(), restore);
+        let (image, commits, followed) = opened.map_err(StartError)?;
+        let projection = database.zip(followed).map(|(database, followed)| Projection::start(database, followed));
+        let projection = projection.transpose();
+        let projection = projection.map_err(|error| StartError(format!("no thread for PostgreSQL: {error}")))?;
+        let projection = projection.map(Arc::new);
         let clock = clock.not_before(image.at);
-        let fleet = Arc::new(Fleet::new(clock.clone()));
+        let samples = projection.as_ref().map(|projection| projection.samples());
+        let fleet = Arc::new(Fleet::new(clock.clone(), samples));
         let world = World::new(config, image, fleet.clone(), clock.now())?;
         let failure = commits.failure();
         let (queue, messages) = sync_channel(config.limits.queue);
+        let followed = projection.clone();
         let run = move || {
             let _abort = AbortOnPanic;
             // Who could not write has said so, and stops the server.
             let _ = run(world, &messages, &clock, &commits);
             drop(messages);
             commits.close();
+            if let Some(projection) = followed {
+                projection.join();
+            }
         };
         let thread = std::thread::Builder::new().name("runner".into()).spawn(run);
         let thread = thread.map_err(|error| StartError(format!("no thread for the runner: {error}")))?;
-        Ok((Handle { queue, stopping: Arc::default(), fleet, failure }, Self(thread)))
+        Ok((Handle { queue, stopping: Arc::default(), fleet, failure, projection }, Self(thread)))
     }
 
     /// Waits until everything that was asked is answered. Blocks.
@@ -184,6 +200,11 @@ impl Handle {
     /// The positions of all drivers, which do not pass through the runner.
     pub(crate) fn fleet(&self) -> &Fleet {
         &self.fleet
+    }
+
+    /// How far the database is behind, if there is one.
+    pub(crate) fn lag(&self) -> Option<Lag> {
+        self.projection.as_ref().map(|projection| projection.lag())
     }
 
     /// Refuses what is asked from now on, and has the runner answer what is queued and end. Blocks while the queue is full.

@@ -2,6 +2,7 @@
 
 use super::{Id, RulesBody, StatusName, Time};
 use crate::area::Area;
+use crate::postgres::{Lag, Link};
 use crate::runner::Market;
 use dispatch_core::{DispatchStatus, MarketId, Millis, Shift, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -193,6 +194,10 @@ pub(crate) struct HealthReply {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     at: Option<Time>,
+    /// How far the database is behind, if the server has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    postgres: Option<LagBody>,
 }
 
 /// How the server is.
@@ -203,14 +208,59 @@ pub(crate) enum HealthName {
     Live,
     /// It can decide.
     Ready,
+    /// It can decide, and the database does not take what happens.
+    Degraded,
+}
+
+/// How far the database is behind.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LagBody {
+    status: LinkName,
+    /// The last record of the journal that is in the database; `null` until that is known.
+    #[schema(required)]
+    applied: Option<u64>,
+    /// The last record there is.
+    durable: u64,
+    /// How long the files are that hold the records between.
+    backlog_bytes: u64,
+    /// Whether new orders are refused because of it.
+    full: bool,
+}
+
+/// How the database is.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LinkName {
+    /// Nobody has asked it yet.
+    Connecting,
+    /// It takes what happens.
+    Connected,
+    /// It does not answer, or not in time, or refuses what it is given.
+    Away,
+    /// Another server writes there in this one's place.
+    Fenced,
 }
 
 impl HealthReply {
     pub(crate) fn live() -> Self {
-        Self { status: HealthName::Live, at: None }
+        Self { status: HealthName::Live, at: None, postgres: None }
     }
 
-    pub(crate) fn ready(now: Timestamp) -> Self {
-        Self { status: HealthName::Ready, at: Some(now.into()) }
+    pub(crate) fn ready(now: Timestamp, lag: Option<Lag>) -> Self {
+        let is_well = lag.is_none_or(|lag| lag.link == Link::Connected);
+        let status = if is_well { HealthName::Ready } else { HealthName::Degraded };
+        Self { status, at: Some(now.into()), postgres: lag.map(LagBody::from) }
+    }
+}
+
+impl From<Lag> for LagBody {
+    fn from(Lag { link, applied, durable, backlog_bytes, is_full }: Lag) -> Self {
+        let status = match link {
+            Link::Connecting => LinkName::Connecting,
+            Link::Connected => LinkName::Connected,
+            Link::Away => LinkName::Away,
+            Link::Fenced => LinkName::Fenced,
+        };
+        Self { status, applied, durable, backlog_bytes, full: is_full }
     }
 }

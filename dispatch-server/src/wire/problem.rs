@@ -81,6 +81,7 @@ pub(crate) enum Code {
     // 503
     Busy,
     Full,
+    BacklogFull,
     Late,
     Stopping,
 }

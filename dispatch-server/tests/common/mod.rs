@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
+#[cfg(unix)]
+pub mod cluster;
 pub mod contract;
 
 use dispatch_core::{Millis, Timestamp};

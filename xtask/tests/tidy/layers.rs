@@ -48,19 +48,20 @@ const SERVER: &[Reserved] = &[
     Reserved { path: "std::time::*", homes: &["runner"], why: "a glob hides who reads the wall clock" },
     Reserved {
         path: "serde_json",
-        homes: &["wire", "journal"],
-        why: "only wire knows the API's JSON, and journal that of records",
+        homes: &["wire", "journal", "postgres"],
+        why: "only wire knows the API's JSON, journal that of records, and postgres that of rows",
     },
     Reserved {
         path: "serde::Serialize",
-        homes: &["wire", "journal"],
-        why: "only wire knows the API's JSON, and journal that of records",
+        homes: &["wire", "journal", "postgres"],
+        why: "only wire knows the API's JSON, journal that of records, and postgres that of rows",
     },
     Reserved {
         path: "serde::Deserialize",
-        homes: &["wire", "config", "journal"],
+        homes: &["wire", "config", "journal", "postgres"],
         why: "only wire knows the API's JSON, and config the file",
     },
+    Reserved { path: "sqlx", homes: &["postgres"], why: "only postgres knows the database" },
 ];
 
 /// Status codes of answers that are no errors; any other is named by one file of the server.

@@ -1,0 +1,175 @@
+//! The engines' state, read back from the rows.
+
+use super::session::Session;
+use super::{Database, Trouble};
+use crate::journal::{Image, Keys, Restored};
+use dispatch_core::{
+    DemandMap, Driver, DriverId, EngineConfig, MarketId, OfferBook, Order, OrderId, Readiness, Snapshot, State,
+    Timestamp,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sqlx::{Row, query};
+use std::collections::BTreeMap;
+
+/// Most rows read at once.
+const PAGE: i64 = 5_000;
+
+#[derive(Deserialize)]
+struct Head {
+    seq: u64,
+    at: Timestamp,
+    config_version: u32,
+    resumed_at: Option<Timestamp>,
+    offers_made: u64,
+}
+
+#[derive(Deserialize)]
+struct AllRules {
+    config: EngineConfig,
+    former_configs: BTreeMap<u32, EngineConfig>,
+}
+
+/// An offer book as it is written.
+#[derive(Serialize)]
+struct Book {
+    made: u64,
+    offers: BTreeMap<u64, Box<RawValue>>,
+}
+
+/// What the database holds of a server, if there is anything.
+pub(super) async fn read(session: &mut Session, database: &Database) -> Result<Option<Restored>, Trouble> {
+    session.begin_to_read().await?;
+    let select = query("SELECT applied_seq, applied_at_ms, epoch FROM dispatch.servers WHERE name = $1");
+    let server = session.rows(select.bind(&database.server)).await?;
+    let Some(server) = server.first() else {
+        session.commit().await?;
+        return Ok(None);
+    };
+    let (seq, at, epoch): (i64, Option<i64>, i64) =
+        (server.try_get("applied_seq")?, server.try_get("applied_at_ms")?, server.try_get("epoch")?);
+    let mut image = Image { at: at.map(Timestamp::from_millis), ..Image::default() };
+    let select = query(
+        "SELECT market, head::text, rules::text, demand::text, readiness::text FROM dispatch.markets WHERE server = $1",
+    );
+    for row in session.rows(select.bind(&database.server)).await? {
+        let name: String = row.try_get("market")?;
+        let market = MarketId::new(&name).map_err(|error| Trouble::Nonsense(error.to_string()))?;
+        let Head { seq, at, config_version, resumed_at, offers_made } = decode(&row.try_get::<String, _>("head")?)?;
+        let AllRules { config, former_configs } = decode(&row.try_get::<String, _>("rules")?)?;
+        let demand: DemandMap = decode(&row.try_get::<String, _>("demand")?)?;
+        let readiness: Readiness = decode(&row.try_get::<String, _>("readiness")?)?;
+        let state = State {
+            seq,
+            at,
+            config_version,
+            config,
+            former_configs,
+            resumed_at,
+            orders: orders(session, &name).await?,
+            drivers: drivers(session, &name, &market, &mut image.homes).await?,
+            offers: offers(session, &name, offers_made).await?,
+            demand,
+            readiness,
+        };
+        image.markets.insert(market, Snapshot::of(state));
+    }
+    image.keys = keys(session, &database.server).await?;
+    session.commit().await?;
+    let epoch = u32::try_from(epoch).map_err(|error| Trouble::Nonsense(error.to_string()))?;
+    Ok(Some(Restored { image, seq: seq.cast_unsigned(), epoch }))
+}
+
+/// A request that was carried out, as it is written.
+#[derive(Serialize)]
+struct Accepted {
+    key: String,
+    payload: String,
+    created: bool,
+}
+
+async fn keys(session: &mut Session, server: &str) -> Result<Keys, Trouble> {
+    let select = query(
+        "SELECT k.key, k.payload, k.created, (extract(epoch FROM k.at) * 1000)::bigint AS at
+         FROM dispatch.idempotency_keys k JOIN dispatch.markets m ON m.market = k.market
+         WHERE m.server = $1 ORDER BY k.at, k.seq, k.key",
+    );
+    let mut known = Vec::new();
+    for row in session.rows(select.bind(server)).await? {
+        let (key, payload, created) = (row.try_get("key")?, row.try_get("payload")?, row.try_get("created")?);
+        known.push((Timestamp::from_millis(row.try_get("at")?), Accepted { key, payload, created }));
+    }
+    let text = serde_json::to_string(&known).map_err(|error| Trouble::Nonsense(error.to_string()))?;
+    decode(&text)
+}
+
+async fn orders(session: &mut Session, market: &str) -> Result<BTreeMap<OrderId, Order>, Trouble> {
+    let (mut orders, mut after) = (BTreeMap::new(), String::new());
+    loop {
+        let select = query(
+            "SELECT id, state::text FROM dispatch.orders WHERE market = $1 AND retired_at IS NULL AND id > $2
+             ORDER BY id LIMIT $3",
+        );
+        let rows = session.rows(select.bind(market).bind(&after).bind(PAGE)).await?;
+        for row in &rows {
+            let order: Order = decode(&row.try_get::<String, _>("state")?)?;
+            orders.insert(order.spec.id.clone(), order);
+        }
+        match rows.last() {
+            Some(last) => after = last.try_get("id")?,
+            None => return Ok(orders),
+        }
+    }
+}
+
+async fn drivers(
+    session: &mut Session,
+    name: &str,
+    market: &MarketId,
+    homes: &mut BTreeMap<DriverId, MarketId>,
+) -> Result<BTreeMap<DriverId, Driver>, Trouble> {
+    let (mut drivers, mut after) = (BTreeMap::new(), String::new());
+    loop {
+        let select = query(
+            "SELECT id, works_here, state::text FROM dispatch.drivers WHERE market = $1 AND id > $2 ORDER BY id LIMIT $3",
+        );
+        let rows = session.rows(select.bind(name).bind(&after).bind(PAGE)).await?;
+        for row in &rows {
+            let driver: Driver = decode(&row.try_get::<String, _>("state")?)?;
+            let id = driver.spec.id.clone();
+            if row.try_get("works_here")? {
+                homes.insert(id.clone(), market.clone());
+            }
+            drivers.insert(id, driver);
+        }
+        match rows.last() {
+            Some(last) => after = last.try_get("id")?,
+            None => return Ok(drivers),
+        }
+    }
+}
+
+async fn offers(session: &mut Session, market: &str, made: u64) -> Result<OfferBook, Trouble> {
+    let (mut book, mut after) = (Book { made, offers: BTreeMap::new() }, -1_i64);
+    loop {
+        let select = query(
+            "SELECT id, state::text FROM dispatch.offers WHERE market = $1 AND retired_at IS NULL AND id > $2
+             ORDER BY id LIMIT $3",
+        );
+        let rows = session.rows(select.bind(market).bind(after).bind(PAGE)).await?;
+        for row in &rows {
+            after = row.try_get("id")?;
+            let state = RawValue::from_string(row.try_get("state")?);
+            book.offers.insert(after.cast_unsigned(), state.map_err(|error| Trouble::Nonsense(error.to_string()))?);
+        }
+        if rows.is_empty() {
+            let text = serde_json::to_string(&book).map_err(|error| Trouble::Nonsense(error.to_string()))?;
+            return decode(&text);
+        }
+    }
+}
+
+fn decode<T: DeserializeOwned>(text: &str) -> Result<T, Trouble> {
+    serde_json::from_str(text).map_err(|error| Trouble::Nonsense(format!("a row makes no sense: {error}")))
+}

@@ -1,0 +1,195 @@
+//! One connection to the database: who may write through it, and how long it may take to answer.
+
+use super::{Database, Trouble};
+use dispatch_core::Timestamp;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::query::Query;
+use sqlx::{Connection, Postgres, Row, SqlSafeStr, query, raw_sql};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// What makes the tables, oldest first. Released ones never change.
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "tables", include_str!("../../migrations/0001_tables.sql")),
+    (2, "partitions and rights", include_str!("../../migrations/0002_partitions_and_rights.sql")),
+];
+
+pub(super) struct Session {
+    connection: PgConnection,
+    patience: Duration,
+    /// The partitions that are known to be there, by their day.
+    partitions: BTreeSet<(&'static str, i64)>,
+}
+
+/// Who applies what: in one epoch there is one.
+#[derive(Clone, Debug)]
+pub(super) struct Holder {
+    pub(super) server: String,
+    pub(super) epoch: i64,
+    pub(super) token: String,
+}
+
+/// How the tables are.
+pub(super) struct Schema {
+    /// Every migration, and whether it was applied.
+    pub(super) migrations: Vec<(i64, &'static str, bool)>,
+}
+
+impl Schema {
+    pub(super) fn is_complete(&self) -> bool {
+        self.migrations.iter().all(|(_, _, applied)| *applied)
+    }
+}
+
+impl Session {
+    /// Connects; whatever takes longer than the database's patience fails, now and later.
+    pub(super) async fn connect(database: &Database) -> Result<Self, Trouble> {
+        let patience = database.patience;
+        let connection = timeout(patience, PgConnection::connect_with(&database.options)).await;
+        let connection = connection.map_err(|_| Trouble::Slow(patience))??;
+        let mut session = Self { connection, patience, partitions: BTreeSet::new() };
+        // What this process gave up must not go on for longer than the process waits for it.
+        for (setting, value) in [
+            ("statement_timeout", patience),
+            ("lock_timeout", patience),
+            ("idle_in_transaction_session_timeout", 2 * patience),
+        ] {
+            let set = query("SELECT set_config($1, $2, false)").bind(setting).bind(format!("{}ms", value.as_millis()));
+            session.run(set).await?;
+        }
+        session.order("SET TIME ZONE 'UTC'").await?;
+        Ok(session)
+    }
+
+    /// Runs one statement; the number of rows it changed.
+    pub(super) async fn run(&mut self, statement: Query<'_, Postgres, PgArguments>) -> Result<u64, Trouble> {
+        let done = timeout(self.patience, statement.execute(&mut self.connection)).await;
+        Ok(done.map_err(|_| Trouble::Slow(self.patience))??.rows_affected())
+    }
+
+    /// Runs one query.
+    pub(super) async fn rows(&mut self, statement: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, Trouble> {
+        let rows = timeout(self.patience, statement.fetch_all(&mut self.connection)).await;
+        Ok(rows.map_err(|_| Trouble::Slow(self.patience))??)
+    }
+
+    /// Runs a statement that takes and gives nothing.
+    async fn order(&mut self, statement: &'static str) -> Result<(), Trouble> {
+        let done = timeout(self.patience, raw_sql(statement).execute(&mut self.connection)).await;
+        done.map_err(|_| Trouble::Slow(self.patience))??;
+        Ok(())
+    }
+
+    pub(super) async fn begin(&mut self) -> Result<(), Trouble> {
+        self.order("BEGIN").await
+    }
+
+    /// As [`Session::begin`], to see everything as it is now, whatever happens meanwhile.
+    pub(super) async fn begin_to_read(&mut self) -> Result<(), Trouble> {
+        self.order("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+    }
+
+    /// An error leaves it open whether it was done.
+    pub(super) async fn commit(&mut self) -> Result<(), Trouble> {
+        self.order("COMMIT").await
+    }
+
+    pub(super) async fn close(self) {
+        // Whoever listens there learns of it anyway.
+        let _ = timeout(self.patience, self.connection.close()).await;
+    }
+
+    /// Looks which migrations were applied.
+    pub(super) async fn schema(&mut self) -> Result<Schema, Trouble> {
+        let table = self.rows(query("SELECT to_regclass('dispatch.migrations') IS NOT NULL AS there")).await?;
+        let there = table[0].try_get("there")?;
+        let applied = if there {
+            self.rows(query("SELECT version FROM dispatch.migrations WHERE success")).await?
+        } else {
+            Vec::new()
+        };
+        let applied = applied.iter().map(|row| row.try_get("version")).collect::<Result<BTreeSet<i64>, _>>()?;
+        let known = |version: &i64| MIGRATIONS.iter().any(|(number, ..)| number == version);
+        if let Some(newer) = applied.iter().find(|version| !known(version)) {
+            let problem = format!("it has migration {newer}, which this version of dispatch-server does not know");
+            return Err(Trouble::Schema(problem));
+        }
+        let migrations = MIGRATIONS.iter().map(|(number, name, _)| (*number, *name, applied.contains(number)));
+        Ok(Schema { migrations: migrations.collect() })
+    }
+
+    /// Applies the migrations that were not, one after the other.
+    pub(super) async fn migrate(&mut self) -> Result<(), Trouble> {
+        let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
+            Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+        };
+        let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().map(migration).collect());
+        migrator.create_schema("dispatch");
+        migrator.dangerous_set_table_name("dispatch.migrations");
+        // A migration takes what it takes.
+        self.order("SET statement_timeout = 0").await?;
+        migrator.run_direct(None, &mut self.connection, false).await.map_err(|error| match error {
+            sqlx::migrate::MigrateError::Execute(error) => Trouble::Sql(error),
+            error => Trouble::Schema(crate::journal::chain(&error)),
+        })?;
+        let patience = format!("{}ms", self.patience.as_millis());
+        self.run(query("SELECT set_config('statement_timeout', $1, false)").bind(patience)).await.map(drop)
+    }
+
+    /// Takes the server over from an earlier epoch, and says up to which record all is applied. Waits for whoever is still
+    /// writing, so that a transaction in doubt has ended by now, one way or the other.
+    pub(super) async fn claim(&mut self, holder: &Holder) -> Result<u64, Trouble> {
+        self.begin().await?;
+        let insert = query("INSERT INTO dispatch.servers (name) VALUES ($1) ON CONFLICT DO NOTHING");
+        self.run(insert.bind(&holder.server)).await?;
+        let select = query("SELECT applied_seq, epoch, holder FROM dispatch.servers WHERE name = $1 FOR UPDATE");
+        let row = self.rows(select.bind(&holder.server)).await?;
+        let row = row.first().ok_or(sqlx::Error::RowNotFound)?;
+        let (applied, epoch, token): (i64, i64, String) =
+            (row.try_get("applied_seq")?, row.try_get("epoch")?, row.try_get("holder")?);
+        if epoch > holder.epoch || (epoch == holder.epoch && token != holder.token) {
+            return Err(Trouble::Fenced(format!(
+                "server `{}` goes on elsewhere, in epoch {epoch}; this is epoch {}",
+                holder.server, holder.epoch
+            )));
+        }
+        let update = query("UPDATE dispatch.servers SET epoch = $2, holder = $3, changed_at = now() WHERE name = $1");
+        self.run(update.bind(&holder.server).bind(holder.epoch).bind(&holder.token)).await?;
+        self.commit().await?;
+        Ok(applied.cast_unsigned())
+    }
+
+    /// Within a transaction: moves on from one record to another, if it is still this server's to say.
+    pub(super) async fn advance(
+        &mut self,
+        holder: &Holder,
+        from: u64,
+        to: u64,
+        at: Option<Timestamp>,
+    ) -> Result<(), Trouble> {
+        let update = query(
+            "UPDATE dispatch.servers SET applied_seq = $5, applied_at_ms = $6, changed_at = now()
+             WHERE name = $1 AND epoch = $2 AND holder = $3 AND applied_seq = $4",
+        );
+        let update = update.bind(&holder.server).bind(holder.epoch).bind(&holder.token);
+        let update = update.bind(from.cast_signed()).bind(to.cast_signed()).bind(at.map(Timestamp::as_millis));
+        match self.run(update).await? {
+            1 => Ok(()),
+            _ => Err(Trouble::Fenced(format!("server `{}` goes on elsewhere", holder.server))),
+        }
+    }
+
+    /// Makes the partition of a table that a time belongs to, if it is not there.
+    pub(super) async fn partition(&mut self, table: &'static str, at: Timestamp) -> Result<(), Trouble> {
+        let day = at.as_millis().div_euclid(86_400_000);
+        if self.partitions.contains(&(table, day)) {
+            return Ok(());
+        }
+        let make = query("SELECT dispatch.make_partition($1, '1970-01-01'::date + $2::int)");
+        self.run(make.bind(table).bind(day as i32)).await?;
+        self.partitions.insert((table, day));
+        Ok(())
+    }
+}
