@@ -23,6 +23,8 @@ use crate::state::{Digest, State};
 use crate::units::{Millis, Timestamp};
 use auditor::{Auditor, Summary, Violation};
 use recording::Player;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 /// An engine under simulation.
@@ -178,8 +180,9 @@ impl Simulation {
             return Err(Flaw::Fold { folded: folded.hash(), engine: engine.state_hash() });
         }
 
+        // What is kept is kept as text.
         let seq = snapshot.state().seq;
-        let tail = log[len..].iter().cloned();
+        let (snapshot, tail): (Snapshot, Vec<Event>) = through_json(&(&snapshot, &log[len..]));
         let restored = Engine::restore(travel.clone(), terms.clone(), snapshot, tail)
             .expect("the log has no gap and its configuration was accepted before");
         if restored.state_hash() != engine.state_hash() {
@@ -208,4 +211,10 @@ impl Simulation {
         }
         auditor.finish(self.log.last().map_or(Timestamp::MIN, |event| event.at))
     }
+}
+
+/// A value as it comes back from JSON.
+fn through_json<T: DeserializeOwned>(value: &impl Serialize) -> T {
+    let text = serde_json::to_string(value).expect("snapshots and events have text keys");
+    serde_json::from_str(&text).expect("what was written can be read")
 }
