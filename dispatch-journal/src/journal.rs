@@ -100,7 +100,7 @@ impl<D: Disk> Journal<D> {
 
     fn write(&mut self, batch: &Batch, now_ms: i64) -> io::Result<()> {
         if self.len >= self.options.segment_bytes {
-            self.seal(now_ms)?;
+            self.roll(now_ms)?;
         }
         self.frames.clear();
         for payload in batch.payloads() {
@@ -120,8 +120,23 @@ impl<D: Disk> Journal<D> {
         Ok(())
     }
 
-    /// Ends the segment and begins another. The old one is durable before there is a new one.
-    fn seal(&mut self, now_ms: i64) -> io::Result<()> {
+    /// Ends the segment, if there is anything in it, and begins another. What is in a segment that was ended cannot be taken for
+    /// torn any more, only for damaged; so this is what to do before leaving a journal alone.
+    pub fn seal(&mut self, now_ms: i64) -> Result<(), CommitError> {
+        if self.failed {
+            return Err(CommitError::Failed);
+        }
+        if self.len == HEADER {
+            return Ok(());
+        }
+        self.failed = true;
+        self.roll(now_ms).map_err(|source| CommitError::Io { file: self.segment.name(), source })?;
+        self.failed = false;
+        Ok(())
+    }
+
+    /// The old segment is durable before there is a new one.
+    fn roll(&mut self, now_ms: i64) -> io::Result<()> {
         self.file.sync()?;
         self.settled = self.next;
         self.segment.first = self.next;

@@ -1,6 +1,6 @@
 -- The server makes partitions as days come, and owns no table: this function does it for whoever may write.
 CREATE FUNCTION dispatch.make_partition(parent text, day date) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     first date;
     next date;

@@ -176,6 +176,11 @@ async fn a_request_with_a_key_is_carried_out_once_and_answered_as_the_first_time
     server.get("/v1/orders/q").await.problem(404, "unknown_order");
     // The key of one request is nothing to another.
     assert_eq!(once(&server, "k-2", "/v1/orders", &order("q")).await.status, 201);
+    // Not even where what came of it is gone.
+    server.pass(2 * 3_600);
+    server.get("/v1/orders/o").await.problem(404, "unknown_order");
+    once(&server, "k-2", "/v1/orders/o/cancel", &json!({"reason": "no"})).await.problem(409, "already_done");
+    once(&server, "k-1", "/v1/orders", &order("o")).await.problem(409, "already_done").field("Idempotency-Key");
     server.pass(24 * 3_600);
     once(&server, "k-3", "/v1/orders", &order("r")).await.ok();
     server.stop().await;
@@ -200,4 +205,29 @@ async fn an_odd_key_is_refused() {
         415
     );
     server.stop().await;
+}
+
+#[tokio::test]
+async fn many_short_lives_leave_few_files() {
+    let folder = Folder::new();
+    for life in 0..20 {
+        let server = Server::on(clock(life), &file(&folder, "").replace("[journal]", "[journal]\nkeep_days = 0")).await;
+        server.post("/v1/orders", order(&format!("o-{life}"))).await.ok();
+        server.stop().await;
+    }
+    assert_eq!(folder.files(".snapshot").len(), 2);
+    assert!(folder.files(".segment").len() < 10, "{:?}", folder.files(".segment"));
+}
+
+#[tokio::test]
+async fn what_was_sealed_by_an_orderly_end_cannot_be_cut_short() {
+    let folder = Folder::new();
+    let server = Server::on(clock(0), &file(&folder, "")).await;
+    server.post("/v1/orders", order("o")).await.ok();
+    server.stop().await;
+    let segment = folder.files(".segment").remove(0);
+    let bytes = std::fs::read(&segment).unwrap();
+    std::fs::write(&segment, &bytes[..bytes.len() - 8]).unwrap();
+    let said = complaint(&file(&folder, ""));
+    assert!(said.contains("is damaged"), "{said}");
 }

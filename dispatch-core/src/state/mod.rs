@@ -68,7 +68,7 @@ pub struct Order {
     pub hold: Option<Hold>,
     /// Whether it has been without a driver for too long.
     pub overdue: bool,
-    /// Its last offers, the oldest first; at most [`MAX_OFFERS_PER_ORDER`].
+    /// Its last offers, the oldest first; at most [`MAX_OFFERS_PER_ORDER`](crate::offer::MAX_OFFERS_PER_ORDER).
     pub offers: Vec<OfferId>,
     /// What was weighed when it was last decided or held.
     pub decision: Option<Decision>,

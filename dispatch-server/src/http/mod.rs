@@ -16,7 +16,7 @@ pub use openapi::openapi_json;
 use crate::State;
 use crate::auth::{Caller, Grant};
 use crate::journal::{Mark, Once};
-use crate::runner::{Error, Page, Spot, World};
+use crate::runner::{Done, Error, Page, Spot, World};
 use crate::wire::{self, Answer, Cursor};
 use axum::RequestPartsExt;
 use axum::Router;
@@ -148,8 +148,13 @@ impl State {
         view: impl FnOnce(&World, &Caller) -> Result<T, Error> + Send + 'static,
     ) -> Result<(StatusCode, T), Problem> {
         let done = move |world: &mut World| {
-            let created = world.once(&caller, |world| act(world, &caller))?;
-            Ok((if created { StatusCode::CREATED } else { StatusCode::OK }, view(world, &caller)?))
+            let Done { created, before } = world.once(&caller, |world| act(world, &caller))?;
+            let seen = view(world, &caller).map_err(|error| match error {
+                // It retired meanwhile, or is not the caller's any more: not a reason to do it again.
+                Error::Refused(_) if before => Error::AlreadyDone,
+                error => error,
+            })?;
+            Ok((if created { StatusCode::CREATED } else { StatusCode::OK }, seen))
         };
         self.ask(done).await
     }

@@ -24,12 +24,12 @@ pub(super) async fn submit(
     caller: Caller,
     Json(body): Json<SubmitOrder>,
 ) -> Result<Response, Problem> {
-    if state.handle().lag().is_some_and(|lag| lag.is_full) {
-        return Err(Error::BacklogFull.into());
-    }
+    let is_full = state.handle().lag().is_some_and(|lag| lag.is_full);
     let (market, spec) = body.into_core();
     let id = spec.id.clone();
-    let submit = move |world: &mut World, caller: &Caller| world.submit(caller, market.as_ref(), spec);
+    let submit = move |world: &mut World, caller: &Caller| {
+        if is_full { Err(Error::BacklogFull) } else { world.submit(caller, market.as_ref(), spec) }
+    };
     let (status, order) = state.change(caller, submit, move |world, caller| view(world, caller, &id)).await?;
     Ok(versioned(status, &order))
 }

@@ -61,7 +61,8 @@ impl From<Code> for Kind {
             | Code::OnShiftElsewhere
             | Code::DriverElsewhere
             | Code::NoDriver
-            | Code::InFlight => Self::Conflict,
+            | Code::InFlight
+            | Code::AlreadyDone => Self::Conflict,
             Code::Changed => Self::Changed,
             Code::BodyTooLarge => Self::TooLarge,
             Code::UnsupportedMediaType => Self::MediaType,
@@ -221,6 +222,7 @@ impl From<Error> for Problem {
             Error::WhichDriver => (Code::NoDriver, Some("driver")),
             Error::Cursor => (Code::UnknownMarket, Some("cursor")),
             Error::BacklogFull => (Code::BacklogFull, None),
+            Error::AlreadyDone => (Code::AlreadyDone, Some(IDEMPOTENCY_KEY)),
             Error::KeyReused => (Code::KeyReused, Some(IDEMPOTENCY_KEY)),
             Error::InFlight => (Code::InFlight, Some(IDEMPOTENCY_KEY)),
             Error::Busy => (Code::Busy, None),

@@ -1,7 +1,7 @@
 //! Group commit: records are written and synced by a thread of their own, all that have come meanwhile at once; an answer waits
 //! until all that it may have seen is durable.
 
-use super::{Feed, Record, chain, compact::Compactor};
+use super::{AbortOnPanic, Feed, Record, chain, compact::Compactor};
 use dispatch_core::Timestamp;
 use dispatch_journal::{Batch, Directory, Journal};
 use parking_lot::{Condvar, Mutex};
@@ -16,12 +16,15 @@ pub(crate) type Reply = Box<dyn FnOnce() + Send>;
 /// Records may wait up to this many bytes; then whoever brings more waits, too.
 const MAX_WAITING_BYTES: usize = 16 << 20;
 
+/// And so many answers; then whoever brings more waits, too.
+const MAX_WAITING_ANSWERS: usize = 10_000;
+
 /// Where records go, and answers wait for them.
 pub(crate) struct Commits(Option<Running>);
 
 struct Running {
     shared: Arc<Shared>,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Journal<Directory>>,
     failed: watch::Receiver<Option<String>>,
     compactor: Compactor,
     feed: Option<Arc<Feed>>,
@@ -100,21 +103,25 @@ impl Commits {
             drop(queue);
             return reply();
         }
+        shared.drained.wait_while(&mut queue, |queue| queue.waiting.len() >= MAX_WAITING_ANSWERS && !queue.failed);
         // Of a queue that failed nobody sends it: who waits for it is told that the server stops.
         if !queue.failed {
             let brought = queue.brought;
             queue.waiting.push_back((brought, reply));
         }
     }
+}
 
+impl Drop for Commits {
     /// Writes what was brought, answers, and ends. Blocks.
-    pub(crate) fn close(self) {
-        let Some(Running { shared, thread, compactor, feed, .. }) = self.0 else { return };
+    fn drop(&mut self) {
+        let Some(Running { shared, thread, compactor, feed, .. }) = self.0.take() else { return };
         shared.queue.lock().closed = true;
         shared.filled.notify_one();
-        // A thread that panicked has said so, and what waited for it was not answered.
-        let _ = thread.join();
+        // The journal holds the lock of the directory until nobody changes anything there.
+        let journal = thread.join();
         compactor.stop();
+        drop(journal);
         if let Some(feed) = feed {
             feed.close();
         }
@@ -140,17 +147,24 @@ impl Writer {
         let shared = Arc::new(Shared { queue, filled: Condvar::new(), drained: Condvar::new() });
         let (failed, failure) = watch::channel(None);
         let writer = Self { shared: shared.clone(), journal, sealed: compactor.sealed(), failed, feed: feed.clone() };
-        let thread = std::thread::Builder::new().name("journal".into()).spawn(|| writer.run())?;
+        // What the last start wrote is sealed by this one, however little it is.
+        let _ = compactor.sealed().try_send(());
+        let run = || {
+            let _abort = AbortOnPanic("journal");
+            writer.run()
+        };
+        let thread = std::thread::Builder::new().name("journal".into()).spawn(run)?;
         Ok(Commits(Some(Running { shared, thread, failed: failure, compactor, feed })))
     }
 
-    fn run(mut self) {
+    fn run(mut self) -> Journal<Directory> {
         let mut batch = Batch::default();
         loop {
             let mut queue = self.shared.queue.lock();
             self.shared.filled.wait_while(&mut queue, |queue| queue.batch.is_empty() && !queue.closed);
             if queue.batch.is_empty() {
-                return;
+                drop(queue);
+                return self.end();
             }
             std::mem::swap(&mut batch, &mut queue.batch);
             let at = queue.at;
@@ -173,6 +187,7 @@ impl Writer {
             let ready = queue.waiting.partition_point(|(seq, _)| *seq <= durable);
             let ready: Vec<_> = queue.waiting.drain(..ready).collect();
             drop(queue);
+            self.shared.drained.notify_one();
             for (_, reply) in ready {
                 reply();
             }
@@ -181,7 +196,7 @@ impl Writer {
     }
 
     /// Nothing is answered any more that has not been, and nobody tries to write again.
-    fn fail(self, problem: &str) {
+    fn fail(self, problem: &str) -> Journal<Directory> {
         tracing::error!("{problem}; nothing can be made durable any more, and the server stops");
         let mut queue = self.shared.queue.lock();
         queue.failed = true;
@@ -189,5 +204,15 @@ impl Writer {
         drop(queue);
         self.shared.drained.notify_one();
         self.failed.send_replace(Some(problem.to_owned()));
+        self.journal
+    }
+
+    /// Seals what was written: a segment that is not the newest has to be whole, or is damaged.
+    fn end(mut self) -> Journal<Directory> {
+        let at = self.shared.queue.lock().at;
+        if let Err(error) = self.journal.seal(at.as_millis()) {
+            tracing::error!("{}; all that was answered is durable", chain(&error));
+        }
+        self.journal
     }
 }

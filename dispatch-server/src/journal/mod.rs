@@ -139,6 +139,19 @@ impl std::fmt::Display for DataDirReport {
     }
 }
 
+/// A state that a bug left half changed must not go on deciding, nor a thread stop on which others wait: a panic ends the
+/// process.
+pub(crate) struct AbortOnPanic(pub(crate) &'static str);
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the thread {} panicked; this is a bug, and the process ends", self.0);
+            std::process::abort();
+        }
+    }
+}
+
 /// An error with everything that caused it.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();

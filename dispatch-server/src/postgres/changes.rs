@@ -335,7 +335,11 @@ fn about(state: &State, kind: &EventKind) -> (Vec<OrderId>, Option<DriverId>, Op
         | EventKind::AssignmentFailed { order, .. }
         | EventKind::RoundStarted { order }
         | EventKind::OrderOverdue { order }
-        | EventKind::OrderRetired { order } => (vec![order.clone()], None, None),
+        | EventKind::OrderRetired { order } => {
+            // Its place with its driver is written with the driver's others.
+            let driver = state.orders.get(order).and_then(|known| known.status.driver().cloned());
+            (vec![order.clone()], driver, None)
+        }
         EventKind::OfferMade { offer, driver, orders, .. } => (orders.clone(), Some(driver.clone()), Some(*offer)),
         EventKind::OfferClosed { offer, .. } => match state.offers.get(*offer) {
             Some(closed) => (closed.orders.clone(), Some(closed.driver.clone()), Some(*offer)),

@@ -6,14 +6,14 @@ mod world;
 
 pub use clock::{Clock, ManualClock};
 pub(crate) use fleet::{FixResult, Fleet};
-pub(crate) use world::{Market, Page, Spot, World};
+pub(crate) use world::{Done, Market, Page, Spot, World};
 
 use crate::StartError;
 use crate::config::ServerConfig;
-use crate::journal::{self, Commits, Failed, Reply};
+use crate::journal::{self, AbortOnPanic, Commits, Failed, Reply};
 use crate::postgres::{Database, Lag, Projection};
 use clock::Steps;
-use dispatch_core::{ConfigError, DriverId, Engine, EngineConfig, MarketId, Refusal, StraightLine};
+use dispatch_core::{ConfigError, DriverId, Engine, EngineConfig, MarketId, Millis, Refusal, StraightLine};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -49,6 +49,8 @@ pub(crate) enum Error {
     Cursor,
     #[error("too much waits for the database, and no new orders are taken until it is less")]
     BacklogFull,
+    #[error("it was carried out before, and what came of it has been forgotten since")]
+    AlreadyDone,
     #[error("another request came with this idempotency key; take a new key for a new request")]
     KeyReused,
     #[error("the same request is being carried out; ask again in a moment")]
@@ -96,6 +98,13 @@ impl Runner {
         let projection = projection.transpose();
         let projection = projection.map_err(|error| StartError(format!("no thread for PostgreSQL: {error}")))?;
         let projection = projection.map(Arc::new);
+        let ahead = image.at.map_or(Millis::ZERO, |at| at - clock.now());
+        if ahead > Millis::from_mins(1) {
+            let ahead = ahead.as_secs_f64();
+            tracing::warn!(
+                "what is kept ends {ahead:.0} s ahead of the clock of this machine, which was or is wrong; time goes on from there"
+            );
+        }
         let clock = clock.not_before(image.at);
         let samples = projection.as_ref().map(|projection| projection.samples());
         let fleet = Arc::new(Fleet::new(clock.clone(), samples));
@@ -104,11 +113,11 @@ impl Runner {
         let (queue, messages) = sync_channel(config.limits.queue);
         let followed = projection.clone();
         let run = move || {
-            let _abort = AbortOnPanic;
+            let _abort = AbortOnPanic("runner");
             // Who could not write has said so, and stops the server.
             let _ = run(world, &messages, &clock, &commits);
             drop(messages);
-            commits.close();
+            drop(commits);
             if let Some(projection) = followed {
                 projection.join();
             }
@@ -122,18 +131,6 @@ impl Runner {
     pub(crate) fn join(self) {
         // A runner that panicked has ended the process.
         let _ = self.0.join();
-    }
-}
-
-/// A state that a bug left half changed must not go on deciding: a panic on the runner's thread ends the process.
-struct AbortOnPanic;
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the dispatch runner panicked; this is a bug, and the process ends");
-            std::process::abort();
-        }
     }
 }
 

@@ -105,6 +105,17 @@ pub(crate) type Listed<'a, T> = (Vec<(&'a Market, &'a T)>, Option<Spot>);
 /// The runner looks at this many entries of a list in one go, so that no list holds up the decisions.
 const MAX_SCANNED: usize = 10_000;
 
+/// That something was done.
+pub(crate) struct Done {
+    /// Whether something new came to be.
+    pub(crate) created: bool,
+    /// Whether it was done before, and not again.
+    pub(crate) before: bool,
+}
+
+/// Most events of one record of a deadline: far below what the journal takes, as an event is a few kilobytes at most.
+const MAX_EVENTS: usize = 4_000;
+
 /// All markets of the server.
 pub(crate) struct World {
     markets: Vec<Market>,
@@ -129,16 +140,17 @@ impl World {
         fleet: Arc<Fleet>,
         now: Timestamp,
     ) -> Result<Self, StartError> {
-        let Image { markets: mut kept, homes, at, keys } = image;
-        let down_for = now - at.unwrap_or(now);
+        let Image { markets: mut kept, homes, keys, .. } = image;
         let (max_drivers, markets, records) = (config.fixes.max_drivers, Vec::new(), Vec::new());
         let in_flight = VecDeque::new();
         let mut world = Self { markets, max_drivers, fleet, now, records, taken: 0, keys, in_flight };
         let travel: Arc<dyn TravelTime> = Arc::new(config.travel.clone());
         for market in &config.markets {
-            let was_open = kept.contains_key(&market.id);
-            world.open(market, kept.remove(&market.id), &travel, config.fixes)?;
-            if was_open {
+            let kept = kept.remove(&market.id);
+            // Since its own last event: it may have stood still while others went on.
+            let down_for = kept.as_ref().map(|snapshot| now - snapshot.state().at);
+            world.open(market, kept, &travel, config.fixes)?;
+            if let Some(down_for) = down_for {
                 let resume = Command { actor: Actor::SYSTEM, action: Action::Resume { down_for } };
                 world.give(&market.id, resume).expect("the system may say for how long it was away");
             }
@@ -203,9 +215,12 @@ impl World {
     pub(super) fn pass_time(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
         for market in &mut self.markets {
-            let events = market.pass_time(self.now, &self.fleet);
-            if !events.is_empty() {
+            let mut events = market.pass_time(self.now, &self.fleet);
+            // After a long outage very much may be due at once, and a record has a limit.
+            while !events.is_empty() {
+                let rest = events.split_off(events.len().min(MAX_EVENTS));
                 self.records.push(Record::of(self.now, market.id.clone(), events));
+                events = rest;
             }
         }
     }
@@ -223,19 +238,20 @@ impl World {
         }
     }
 
-    /// Does what a caller asks, once if it says so: what was accepted before is not done again. Returns whether something new
-    /// came to be, then or now.
+    /// Does what a caller asks, once if it says so: what was accepted before is not done again.
     pub(crate) fn once(
         &mut self,
         caller: &Caller,
         act: impl FnOnce(&mut Self) -> Result<bool, Error>,
-    ) -> Result<bool, Error> {
-        let Some(Once { key, payload }) = caller.once else { return act(self) };
+    ) -> Result<Done, Error> {
+        let Some(Once { key, payload }) = caller.once else {
+            return Ok(Done { created: act(self)?, before: false });
+        };
         if let Some(before) = self.keys.get(key, self.now) {
             return match *before {
                 before if before.payload != payload => Err(Error::KeyReused),
                 _ if self.in_flight.iter().any(|(_, other)| *other == key) => Err(Error::InFlight),
-                before => Ok(before.created),
+                Accepted { created, .. } => Ok(Done { created, before: true }),
             };
         }
         let created = act(self)?;
@@ -245,7 +261,7 @@ impl World {
         self.record(&market).accepted = Some(accepted);
         self.keys.insert(self.now, accepted);
         self.in_flight.push_back((self.taken + self.records.len() as u64, key));
-        Ok(created)
+        Ok(Done { created, before: false })
     }
 
     /// The record of what is being done in a market. All that one request does is one record, so that no crash divides it.
@@ -320,15 +336,16 @@ impl World {
     ) -> Result<(), Error> {
         let market = self.market(id)?;
         check(market)?;
-        if let Action::Configure(rules) = &action {
-            if **rules == market.state().config {
-                return Ok(());
-            }
-            if rules.limits.drivers > self.max_drivers {
-                let problem = format!("must be at most {}, as many as positions are kept for", self.max_drivers);
-                let problems = vec![ConfigProblem { key: "limits.drivers".into(), problem }];
-                return Err(Refusal::Config(ConfigError { problems }).into());
-            }
+        let rules = match &action {
+            Action::Configure(rules) if **rules == market.state().config => return Ok(()),
+            Action::Configure(rules) => Some(&**rules),
+            Action::RollBackConfiguration { version } => market.state().former_configs.get(version),
+            _ => None,
+        };
+        if rules.is_some_and(|rules| rules.limits.drivers > self.max_drivers) {
+            let problem = format!("must be at most {}, as many as positions are kept for", self.max_drivers);
+            let problems = vec![ConfigProblem { key: "limits.drivers".into(), problem }];
+            return Err(Refusal::Config(ConfigError { problems }).into());
         }
         self.command(id, caller, action)
     }

@@ -61,6 +61,7 @@ pub(crate) enum Code {
     DriverElsewhere,
     NoDriver,
     InFlight,
+    AlreadyDone,
     // 412
     Changed,
     // 413
