@@ -116,8 +116,8 @@ mod tests {
     use super::*;
 
     fn accepted(key: u32) -> Accepted {
-        let mark = |text: &str| Mark::of(&[text.as_bytes(), &key.to_le_bytes()]);
-        Accepted { key: mark("key"), payload: mark("payload"), created: key.is_multiple_of(2) }
+        let mark = Mark(u128::from(key).to_be_bytes());
+        Accepted { key: mark, payload: mark, created: key.is_multiple_of(2) }
     }
 
     #[test]

@@ -146,7 +146,7 @@ pub(crate) struct AbortOnPanic(pub(crate) &'static str);
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the thread {} panicked; this is a bug, and the process ends", self.0);
+            eprintln!("the dispatch {} panicked; this is a bug, and the process ends", self.0);
             std::process::abort();
         }
     }
