@@ -166,6 +166,8 @@ mod tests {
     }
 
     proptest! {
+        // Each case moves many megabytes.
+        #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
         fn a_follower_misses_nothing(steps in proptest::collection::vec((0_u64..4, 0_usize..6_000_000, any::<bool>()), 1..40)) {
             let feed = Feed::new(5);
