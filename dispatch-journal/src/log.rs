@@ -211,15 +211,6 @@ impl<D: Disk> Log<D> {
         self.snapshot.replace(Snapshot { seq, bytes: Vec::new() })
     }
 
-    /// Has a log that was replayed go on in an epoch after `epoch`: what it begins with was written elsewhere, up to that epoch.
-    ///
-    /// # Panics
-    /// If the log was not replayed.
-    pub fn go_on_after(&mut self, epoch: u32) {
-        let report = self.report.as_mut().expect("who goes on has replayed the log");
-        report.epoch = report.epoch.max(epoch);
-    }
-
     /// Newer snapshots that are damaged, with what is wrong.
     pub fn damaged_snapshots(&self) -> impl Iterator<Item = &str> {
         self.damaged.iter().map(|(_, problem)| problem.as_str())
@@ -338,7 +329,7 @@ pub fn is_unwritten<D: Disk>(disk: &D) -> Result<bool, OpenError> {
 }
 
 /// All segments, oldest first.
-fn segments<D: Disk>(disk: &D) -> Result<Vec<Segment>, OpenError> {
+pub fn segments<D: Disk>(disk: &D) -> Result<Vec<Segment>, OpenError> {
     let names = disk.list().map_err(OpenError::io("the directory"))?;
     let mut segments: Vec<Segment> = names.iter().filter_map(|name| Segment::parse(name)).collect();
     segments.sort_unstable();

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 
 /// For how long a key is known.
-const KNOWN_FOR: Millis = Millis::from_mins(24 * 60);
+pub(crate) const KNOWN_FOR: Millis = Millis::from_mins(24 * 60);
 
 /// Most keys that are known; past it the oldest are forgotten early.
 const MAX_KNOWN: usize = 1_000_000;

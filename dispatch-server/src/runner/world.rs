@@ -106,6 +106,9 @@ pub(crate) type Listed<'a, T> = (Vec<(&'a Market, &'a T)>, Option<Spot>);
 /// The runner looks at this many entries of a list in one go, so that no list holds up the decisions.
 const MAX_SCANNED: usize = 10_000;
 
+/// When nothing could become durable for this long, drivers could not answer: it was an outage.
+const OUTAGE: Millis = Millis::from_secs(1);
+
 /// All markets of the server.
 pub(crate) struct World {
     markets: Vec<Market>,
@@ -114,6 +117,8 @@ pub(crate) struct World {
     fleet: Arc<Fleet>,
     now: Timestamp,
     ledger: Ledger,
+    /// Since when nothing can become durable, if nothing can.
+    shut_since: Option<Timestamp>,
 }
 
 impl World {
@@ -126,7 +131,7 @@ impl World {
     ) -> Result<Self, StartError> {
         let Image { markets: mut kept, homes, keys, .. } = image;
         let (max_drivers, markets, ledger) = (config.fixes.max_drivers, Vec::new(), Ledger::new(keys));
-        let mut world = Self { markets, max_drivers, fleet, now, ledger };
+        let mut world = Self { markets, max_drivers, fleet, now, ledger, shut_since: None };
         let travel: Arc<dyn TravelTime> = Arc::new(config.travel.clone());
         for market in &config.markets {
             let kept = kept.remove(&market.id);
@@ -134,8 +139,7 @@ impl World {
             let down_for = kept.as_ref().map(|snapshot| now - snapshot.state().at);
             world.open(market, kept, &travel, config.fixes)?;
             if let Some(down_for) = down_for {
-                let resume = Command { actor: Actor::SYSTEM, action: Action::Resume { down_for } };
-                world.give(&market.id, resume).expect("the system may say for how long it was away");
+                world.resume(&market.id, down_for);
             }
         }
         for market in kept.into_keys() {
@@ -195,12 +199,29 @@ impl World {
     }
 
     /// Does what is due in every market.
-    pub(super) fn pass_time(&mut self, now: Timestamp) {
+    /// Does what is due, if what is done now can become durable soon; otherwise time stands still for drivers and offers.
+    pub(super) fn pass_time(&mut self, now: Timestamp, is_open: bool) {
         self.now = self.now.max(now);
+        if !is_open {
+            self.shut_since.get_or_insert(self.now);
+            return;
+        }
+        let down_for = self.shut_since.take().map_or(Millis::ZERO, |since| self.now - since);
+        if down_for >= OUTAGE {
+            let markets: Vec<_> = self.markets.iter().map(|market| market.id.clone()).collect();
+            for market in &markets {
+                self.resume(market, down_for);
+            }
+        }
         for market in &mut self.markets {
             let events = market.pass_time(self.now, &self.fleet);
             self.ledger.keep(self.now, &market.id, events);
         }
+    }
+
+    fn resume(&mut self, market: &MarketId, down_for: Millis) {
+        let resume = Command { actor: Actor::SYSTEM, action: Action::Resume { down_for } };
+        self.give(market, resume).expect("the system may say for how long it was away");
     }
 
     /// What is to be kept of what was done.
@@ -217,6 +238,9 @@ impl World {
         let before = caller.once.map(|once| self.ledger.before(once, self.now)).transpose()?.flatten();
         if let Some(done) = before {
             return Ok(done);
+        }
+        if self.shut_since.is_some() {
+            return Err(Error::DatabaseAway);
         }
         let created = act(self)?;
         if let Some(once) = caller.once {
