@@ -246,6 +246,11 @@ impl<D: Disk> Log<D> {
         snapshots(&self.disk)?.into_iter().map(check).collect()
     }
 
+    /// One of the snapshots there are.
+    pub fn snapshot_at(&self, seq: u64) -> Result<Snapshot, OpenError> {
+        read_snapshot(&self.disk, seq)
+    }
+
     /// Reads every record after the snapshot, in sequence, and gives it to `visit`, which may find that it makes no sense.
     pub fn replay(&mut self, visit: impl FnMut(Record<'_>) -> Result<(), String>) -> Result<&Report, OpenError> {
         let after = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.seq);
@@ -261,6 +266,15 @@ impl<D: Disk> Log<D> {
     pub fn replay_sealed(&self, visit: impl FnMut(Record<'_>) -> Result<(), String>) -> Result<Report, OpenError> {
         let after = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.seq);
         self.read(after, self.segments.len().saturating_sub(1), visit)
+    }
+
+    /// As [`Log::replay`], after any record.
+    pub fn replay_after(
+        &self,
+        after: u64,
+        visit: impl FnMut(Record<'_>) -> Result<(), String>,
+    ) -> Result<Report, OpenError> {
+        self.read(after, self.segments.len(), visit)
     }
 
     /// As [`Log::replay`], from the first record there is, whatever the snapshots say.

@@ -154,11 +154,37 @@ pub fn verify_data_dir(path: &Path) -> Result<DataDirReport, VerifyError> {
     let failed = |error: OpenError| VerifyError(chain(&error));
     let mut log = Log::open(Directory::read_only(path)).map_err(failed)?;
     let all = log.replay_all(|_| Ok(())).map_err(failed)?;
-    let damage = log.check_snapshots().map_err(failed)?.into_iter().filter_map(|(_, problem)| problem).collect();
+    let (mut whole, mut damage) = (Vec::new(), Vec::new());
+    for (seq, problem) in log.check_snapshots().map_err(failed)? {
+        problem.map_or_else(|| whole.push(seq), |problem| damage.push(problem));
+    }
+    for (number, seq) in whole.iter().enumerate() {
+        let before = number.checked_sub(1).map(|before| whole[before]);
+        check_snapshot(&log, before, *seq).map_err(VerifyError)?;
+    }
     let image = read(&mut log).map_err(VerifyError)?;
     let market = |(id, snapshot): (MarketId, Snapshot)| (id, snapshot.state().seq, snapshot.state().hash());
     let markets = image.markets.into_iter().map(market).collect();
     Ok(DataDirReport { records: all.records, last: all.last, markets, torn: all.torn, damage })
+}
+
+/// Folds the records since the snapshot before one, or since the first record if that is there: that has to come to the same.
+fn check_snapshot(log: &Log<Directory>, before: Option<u64>, seq: u64) -> Result<(), String> {
+    let failed = |error: OpenError| chain(&error);
+    let read = |seq| Image::decode(&log.snapshot_at(seq).map_err(failed)?.bytes);
+    let mut image = match before {
+        Some(before) => read(before)?,
+        None if log.segments().first().is_some_and(|first| first.first == 1) => Image::default(),
+        None => return Ok(()),
+    };
+    let apply = |record: dispatch_journal::Record<'_>| {
+        if record.seq > seq { Ok(()) } else { image.apply(Record::decode(record.payload)?) }
+    };
+    log.replay_after(before.unwrap_or(0), apply).map_err(failed)?;
+    if image == read(seq)? {
+        return Ok(());
+    }
+    Err(format!("the snapshot of all records up to {seq} is not what they come to"))
 }
 
 /// A data directory that a server would not start with.

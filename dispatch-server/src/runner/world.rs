@@ -142,7 +142,14 @@ impl World {
                 world.resume(&market.id, down_for);
             }
         }
-        for market in kept.into_keys() {
+        for (market, snapshot) in kept {
+            let open = snapshot.state().orders.values().filter(|order| !order.status.is_terminal()).count();
+            if open > 0 {
+                return Err(StartError(format!(
+                    "market {market} is in the data directory with {open} orders under way, and not in the configuration: put it \
+                     back under markets, at least until they have ended"
+                )));
+            }
             tracing::warn!("market {market} is in the data directory and not in the configuration: it stands still");
         }
         world.house(&homes);
