@@ -73,18 +73,17 @@ impl Commits {
         if records.is_empty() {
             return Ok(());
         }
+        let encoded: Vec<_> = records.iter().map(|record| (record.at, record.encode())).collect();
         let mut queue = shared.queue.lock();
         shared.drained.wait_while(&mut queue, |queue| queue.batch.bytes() > MAX_WAITING_BYTES && !queue.failed);
         if queue.failed {
             return Err(Failed);
         }
-        for record in records {
-            queue
-                .batch
-                .push(&record.encode())
-                .expect("what one command or window comes to is bounded by the limits of the market");
+        for (at, record) in &encoded {
+            let pushed = queue.batch.push(record);
+            pushed.expect("a request does little, and what a deadline comes to is divided");
             queue.brought += 1;
-            queue.at = record.at;
+            queue.at = *at;
         }
         shared.filled.notify_one();
         Ok(())

@@ -126,10 +126,9 @@ impl Changes {
     pub(super) fn of_all(image: &Image, upto: u64) -> Self {
         let mut changes = Self { upto, all: true, ..Self::default() };
         // Which market each was kept with is known to the records alone, and matters to nobody.
-        let known: Vec<(Timestamp, Accepted)> = image.keys.clone().into();
-        let first = image.markets.keys().next();
-        let all = known.into_iter().filter_map(|(at, accepted)| Some((first?.clone(), at, accepted)));
-        changes.accepted = all.collect();
+        if let Some(first) = image.markets.keys().next() {
+            changes.accepted = image.keys.iter().map(|(at, accepted)| (first.clone(), *at, *accepted)).collect();
+        }
         for (market, snapshot) in &image.markets {
             let state = snapshot.state();
             let parts = MarketParts { rules: true, demand: true, readiness: true };

@@ -1,35 +1,20 @@
 //! The engines' state, read back from the rows.
 
+use super::rows::{AllRules, Head};
 use super::session::Session;
 use super::{Database, Trouble};
-use crate::journal::{Image, Keys, Restored};
+use crate::journal::{Accepted, Image, Keys, Mark, Restored};
 use dispatch_core::{
-    DemandMap, Driver, DriverId, EngineConfig, MarketId, OfferBook, Order, OrderId, Readiness, Snapshot, State,
-    Timestamp,
+    DemandMap, Driver, DriverId, MarketId, OfferBook, Order, OrderId, Readiness, Snapshot, State, Timestamp,
 };
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::{Row, query};
 use std::collections::BTreeMap;
 
 /// Most rows read at once.
 const PAGE: i64 = 5_000;
-
-#[derive(Deserialize)]
-struct Head {
-    seq: u64,
-    at: Timestamp,
-    config_version: u32,
-    resumed_at: Option<Timestamp>,
-    offers_made: u64,
-}
-
-#[derive(Deserialize)]
-struct AllRules {
-    config: EngineConfig,
-    former_configs: BTreeMap<u32, EngineConfig>,
-}
 
 /// An offer book as it is written.
 #[derive(Serialize)]
@@ -57,15 +42,15 @@ pub(super) async fn read(session: &mut Session, database: &Database) -> Result<O
         let name: String = row.try_get("market")?;
         let market = MarketId::new(&name).map_err(|error| Trouble::Nonsense(error.to_string()))?;
         let Head { seq, at, config_version, resumed_at, offers_made } = decode(&row.try_get::<String, _>("head")?)?;
-        let AllRules { config, former_configs } = decode(&row.try_get::<String, _>("rules")?)?;
+        let AllRules { config, former_configs }: AllRules<'_> = decode(&row.try_get::<String, _>("rules")?)?;
         let demand: DemandMap = decode(&row.try_get::<String, _>("demand")?)?;
         let readiness: Readiness = decode(&row.try_get::<String, _>("readiness")?)?;
         let state = State {
             seq,
             at,
             config_version,
-            config,
-            former_configs,
+            config: config.into_owned(),
+            former_configs: former_configs.into_owned(),
             resumed_at,
             orders: orders(session, &name).await?,
             drivers: drivers(session, &name, &market, &mut image.homes).await?,
@@ -81,14 +66,6 @@ pub(super) async fn read(session: &mut Session, database: &Database) -> Result<O
     Ok(Some(Restored { image, seq: seq.cast_unsigned(), epoch }))
 }
 
-/// A request that was carried out, as it is written.
-#[derive(Serialize)]
-struct Accepted {
-    key: String,
-    payload: String,
-    created: bool,
-}
-
 async fn keys(session: &mut Session, server: &str) -> Result<Keys, Trouble> {
     let select = query(
         "SELECT k.key, k.payload, k.created, (extract(epoch FROM k.at) * 1000)::bigint AS at
@@ -97,11 +74,14 @@ async fn keys(session: &mut Session, server: &str) -> Result<Keys, Trouble> {
     );
     let mut known = Vec::new();
     for row in session.rows(select.bind(server)).await? {
-        let (key, payload, created) = (row.try_get("key")?, row.try_get("payload")?, row.try_get("created")?);
-        known.push((Timestamp::from_millis(row.try_get("at")?), Accepted { key, payload, created }));
+        let accepted = Accepted {
+            key: mark(row.try_get("key")?)?,
+            payload: mark(row.try_get("payload")?)?,
+            created: row.try_get("created")?,
+        };
+        known.push((Timestamp::from_millis(row.try_get("at")?), accepted));
     }
-    let text = serde_json::to_string(&known).map_err(|error| Trouble::Nonsense(error.to_string()))?;
-    decode(&text)
+    Ok(known.into())
 }
 
 async fn orders(session: &mut Session, market: &str) -> Result<BTreeMap<OrderId, Order>, Trouble> {
@@ -168,6 +148,10 @@ async fn offers(session: &mut Session, market: &str, made: u64) -> Result<OfferB
             return decode(&text);
         }
     }
+}
+
+fn mark(text: String) -> Result<Mark, Trouble> {
+    Mark::try_from(text).map_err(|problem| Trouble::Nonsense(format!("a key makes no sense: it {problem}")))
 }
 
 fn decode<T: DeserializeOwned>(text: &str) -> Result<T, Trouble> {

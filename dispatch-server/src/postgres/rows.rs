@@ -6,8 +6,9 @@ use super::columns::{MAX_ROWS, columns, joined, json, millis};
 use super::session::Session;
 use crate::journal::Image;
 use dispatch_core::{Driver, EngineConfig, MarketId, Offer, Order, Snapshot, State, StopKind, Timestamp, Vehicle};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::query;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 columns!(OrderColumns {
@@ -78,20 +79,20 @@ columns!(ActiveColumns { market: String, order: String, driver: String, slot: i3
 columns!(NameColumns { market: String, id: String });
 
 /// What of a state is not of one order, offer or driver, nor a table of its own.
-#[derive(Serialize)]
-struct Head {
-    seq: u64,
-    at: Timestamp,
-    config_version: u32,
-    resumed_at: Option<Timestamp>,
-    offers_made: u64,
+#[derive(Serialize, Deserialize)]
+pub(super) struct Head {
+    pub(super) seq: u64,
+    pub(super) at: Timestamp,
+    pub(super) config_version: u32,
+    pub(super) resumed_at: Option<Timestamp>,
+    pub(super) offers_made: u64,
 }
 
 /// The rules in force, and those before.
-#[derive(Serialize)]
-struct AllRules<'a> {
-    config: &'a EngineConfig,
-    former_configs: &'a BTreeMap<u32, EngineConfig>,
+#[derive(Serialize, Deserialize)]
+pub(super) struct AllRules<'a> {
+    pub(super) config: Cow<'a, EngineConfig>,
+    pub(super) former_configs: Cow<'a, BTreeMap<u32, EngineConfig>>,
 }
 
 /// Writes what changed.
@@ -131,7 +132,7 @@ async fn market(
         resumed_at: state.resumed_at,
         offers_made: state.offers.next_id().0 - 1,
     };
-    let rules = AllRules { config: &state.config, former_configs: &state.former_configs };
+    let rules = AllRules { config: Cow::Borrowed(&state.config), former_configs: Cow::Borrowed(&state.former_configs) };
     let written = session
         .run(
             query(

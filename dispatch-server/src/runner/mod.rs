@@ -2,11 +2,13 @@
 
 mod clock;
 mod fleet;
+mod ledger;
 mod world;
 
 pub use clock::{Clock, ManualClock};
 pub(crate) use fleet::{FixResult, Fleet};
-pub(crate) use world::{Done, Market, Page, Spot, World};
+pub(crate) use ledger::Done;
+pub(crate) use world::{Market, Page, Spot, World};
 
 use crate::StartError;
 use crate::config::ServerConfig;
@@ -141,7 +143,7 @@ fn run(mut world: World, messages: &Receiver<Message>, clock: &Clock, commits: &
             tracing::warn!("{news}");
         }
         world.pass_time(clock.now());
-        commits.push(&world.take_records())?;
+        commits.push(&world.ledger().take())?;
         let message = match clock.until(world.next_deadline()) {
             Some(wait) => messages.recv_timeout(wait),
             None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -149,9 +151,9 @@ fn run(mut world: World, messages: &Receiver<Message>, clock: &Clock, commits: &
         match message {
             Ok(Message::Do(job)) => {
                 world.pass_time(clock.now());
-                world.settle(commits.durable());
+                world.ledger().settle(commits.durable());
                 let reply = job(&mut world);
-                commits.push(&world.take_records())?;
+                commits.push(&world.ledger().take())?;
                 commits.reply(reply);
             }
             Err(RecvTimeoutError::Timeout) => {}
