@@ -127,8 +127,9 @@ async fn write_lines(session: &mut Session, partition: &str, file: &Path) -> Res
     let mut hash = Sha256::new();
     let (mut rows, mut bytes, mut after) = (0, 0, "(0,0)".to_owned());
     loop {
+        // `ORDER BY ctid` alone would sort by the text that is selected.
         let select = query(AssertSqlSafe(format!(
-            "SELECT ctid::text, row_to_json(t)::text FROM dispatch.{partition} t WHERE ctid > $1::tid ORDER BY ctid LIMIT $2"
+            "SELECT t.ctid::text, row_to_json(t)::text FROM dispatch.{partition} t WHERE t.ctid > $1::tid ORDER BY t.ctid LIMIT $2"
         )));
         let some = session.rows(select.bind(&after).bind(BATCH)).await?;
         for row in &some {

@@ -34,10 +34,10 @@ pub(super) async fn run(
         run.failures.push(chain(&trouble));
     }
     run.session.close().await;
-    match run.failures.len() {
-        0 => Ok(()),
-        count => Err(Trouble::Archive(format!("{count} steps were not done:\n  {}", run.failures.join("\n  ")))),
+    if run.failures.is_empty() {
+        return Ok(());
     }
+    Err(Trouble::Archive(format!("not all was done:\n  {}", run.failures.join("\n  "))))
 }
 
 struct Run<'a> {

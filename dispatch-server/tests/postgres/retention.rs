@@ -171,6 +171,21 @@ async fn a_partition_that_comes_again_is_archived_again() {
     assert_eq!(known, "events_20260101|1|dropped|1\nevents_20260101|2|dropped|1\nevents_20260101|3|dropped|1");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_of_many_rows_is_archived_whole() {
+    let old = Old::nothing();
+    old.late_event(1);
+    // More than are read at once, and more than a page of them.
+    old.sql(
+        "INSERT INTO dispatch.events (market, seq, at, kind, orders, role, event)
+         SELECT market, i, at, kind, orders, role, event FROM dispatch.events, generate_series(2, 12000) AS i",
+    );
+    old.done();
+    let file = old.archived("events_20260101.jsonl");
+    let seqs = file.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].as_u64().unwrap());
+    assert!(seqs.eq(1..=12_000));
+}
+
 /// Each moment at which it may be stopped, by what is there then.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_archive_that_was_stopped_is_finished() {
