@@ -1,17 +1,16 @@
 //! A loaded server that is killed over and over. What it acknowledged has to be in its journal afterwards, once.
 
+use crate::child::{self, Server};
 use crate::{Folder, Outcome};
 use dispatch_journal::{Directory, Log};
-use dispatch_server::{Sources, State};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::io::{BufRead, BufReader, Write};
+use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,52 +23,20 @@ const CUSTOMERS: usize = 8;
 /// What a driver says of an order, in its sequence; the names of the events are the same.
 const STEPS: [&str; 5] = ["arrived_at_pickup", "picked_up", "departed", "arrived_at_dropoff", "delivered"];
 
-/// The server of one life, in a process of its own: this program, asked to be one.
+/// The server of one life.
 pub(crate) fn serve(directory: &Path) -> Result<Outcome, Box<dyn Error>> {
     let flags = [
         format!("data_dir={}", directory.display()),
-        "listen=127.0.0.1:0".into(),
         "rules.window=100".into(),
         // Small enough for segments to be sealed and snapshots to be made all the time.
         "journal.segment_bytes=262144".into(),
         "rules.rounds.attempts=100".into(),
     ];
-    let config = Sources { flags: flags.to_vec(), ..Sources::default() }.load()?;
-    tokio::runtime::Runtime::new()?.block_on(async {
-        let state = State::start(config)?;
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        println!("{}", listener.local_addr()?);
-        std::io::stdout().flush()?;
-        dispatch_server::serve(state, listener, std::future::pending()).await?;
-        Err("a server that nobody stops has stopped".into())
-    })
+    match child::serve(flags.to_vec())? {}
 }
 
-/// A running server; killed when it is dropped.
-struct Server {
-    process: Child,
-    url: String,
-}
-
-impl Server {
-    fn start(directory: &Path) -> Result<Self, Box<dyn Error>> {
-        let mut command = Command::new(std::env::current_exe()?);
-        let mut process = command.arg("--serve").arg(directory).stdout(Stdio::piped()).spawn()?;
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().expect("it was asked for a line above")).read_line(&mut line)?;
-        if line.is_empty() {
-            return Err(format!("the server did not start: {}", process.wait()?).into());
-        }
-        Ok(Self { process, url: format!("http://{}", line.trim()) })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // As `kill -9` does: nothing is flushed, nobody is told.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn start(directory: &Path) -> Result<Server, Box<dyn Error>> {
+    Server::start([OsStr::new("--serve"), directory.as_os_str()])
 }
 
 /// Something the server said it did.
@@ -171,15 +138,14 @@ impl City {
     }
 }
 
-pub(crate) fn run(times: u32) -> Result<Outcome, Box<dyn Error>> {
-    let folder = Folder::new("kills");
+pub(crate) fn run(times: u32, folder: &Folder) -> Result<Outcome, Box<dyn Error>> {
     let runtime = tokio::runtime::Runtime::new()?;
     let (address, url) = watch::channel(String::new());
     let (client, acknowledged, over) = (Client::new(), Mutex::default(), AtomicBool::new(false));
     let city = Arc::new(City { client, url, acknowledged, over });
     let mut random = Pcg64Mcg::seed_from_u64(u64::from(times));
     let mut slowest = Duration::ZERO;
-    let mut server = Server::start(&folder.0)?;
+    let mut server = start(&folder.0)?;
     address.send_replace(server.url.clone());
     for number in 0..CUSTOMERS {
         runtime.spawn(city.clone().customer(number));
@@ -191,7 +157,7 @@ pub(crate) fn run(times: u32) -> Result<Outcome, Box<dyn Error>> {
         std::thread::sleep(Duration::from_millis(random.random_range(50..1_200)));
         drop(server);
         let began = Instant::now();
-        server = Server::start(&folder.0)?;
+        server = start(&folder.0)?;
         slowest = slowest.max(began.elapsed());
         address.send_replace(server.url.clone());
     }

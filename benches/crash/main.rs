@@ -1,11 +1,15 @@
 //! Proof that what was acknowledged survives: a loaded server that is killed over and over, a disk that tears and fails, and how
 //! long a restart takes. Each run prints one line of JSON and fails if a figure that must be zero is not.
 
+#[path = "../child.rs"]
+mod child;
 #[cfg(unix)]
 #[allow(dead_code, unreachable_pub, reason = "the server's tests use the rest of it")]
 #[path = "../../dispatch-server/tests/common/cluster.rs"]
 mod cluster;
 mod disk;
+#[path = "../folder.rs"]
+mod folder;
 mod kills;
 mod memory;
 #[cfg(unix)]
@@ -13,6 +17,7 @@ mod postgres;
 mod recovery;
 
 use clap::{ArgGroup, Parser};
+use folder::Folder;
 use serde_json::Value;
 use std::error::Error;
 use std::path::PathBuf;
@@ -41,6 +46,9 @@ struct Options {
     /// Start from a journal of so many records, with 100,000 drivers.
     #[arg(long, group = "what", value_name = "RECORDS")]
     recovery: Option<u64>,
+    /// Where the data goes, in a directory of this run's own that is gone at its end; by default beside this program.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// Used by this program itself, in a process of its own.
     #[arg(long, group = "what", hide = true, value_name = "DIRECTORY")]
     serve: Option<PathBuf>,
@@ -72,9 +80,10 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Result<Outcome, Box<dyn Error>> {
+    let folder = |name| Folder::new(options.data_dir.as_deref(), name);
     #[cfg(unix)]
     if options.postgres_outage {
-        return postgres::run();
+        return postgres::run(&folder("crash-postgres")?);
     }
     if let Some(directory) = options.serve {
         kills::serve(&directory)
@@ -83,26 +92,10 @@ fn run(options: Options) -> Result<Outcome, Box<dyn Error>> {
     } else if let Some([directory, records]) = options.write.as_deref() {
         recovery::write(directory.as_ref(), records.parse()?)
     } else if let Some(times) = options.kills {
-        kills::run(times)
+        kills::run(times, &folder("crash-kills")?)
     } else if let Some(records) = options.recovery {
-        recovery::run(records)
+        recovery::run(records, &folder("crash-recovery")?)
     } else {
         Ok(disk::run(options.seeds, !options.skip_sync))
-    }
-}
-
-/// A directory of this run's own, gone with it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(what: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("dispatch-crash-{what}-{}", std::process::id())))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What is left of it is in the way of nobody.
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -129,8 +129,7 @@ fn percentiles(mut took: Vec<Duration>) -> (f64, f64) {
     (at(0.99), at(0.5))
 }
 
-pub(crate) fn run() -> Result<Outcome, Box<dyn Error>> {
-    let folder = Folder::new("postgres");
+pub(crate) fn run(folder: &Folder) -> Result<Outcome, Box<dyn Error>> {
     let cluster = Cluster::start();
     let database = cluster.database();
     let flags = vec![

@@ -17,9 +17,8 @@ const DRIVERS: u64 = 100_000;
 const MAX_SECONDS: f64 = 5.0;
 const MAX_MEMORY: f64 = 2.0;
 
-pub(crate) fn run(records: u64) -> Result<Outcome, Box<dyn Error>> {
-    let folder = Folder::new("recovery");
-    let directory = folder.0.to_str().ok_or("the directory for temporary files has an odd name")?;
+pub(crate) fn run(records: u64, folder: &Folder) -> Result<Outcome, Box<dyn Error>> {
+    let directory = folder.0.to_str().ok_or("the directory for the data has an odd name")?;
     let wrote = child(&["--write", directory, &records.to_string()])?;
     let hash = dispatch_server::verify_data_dir(&folder.0)?.markets.first().map(|(_, _, hash)| hash.to_string());
     let read = child(&["--recover", directory])?;

@@ -1,13 +1,18 @@
 //! A server under load: how long commands take when so many orders come a second, and how many it takes at most. The server is a
 //! process of its own on the same machine. Prints one line of JSON, and fails if a command was not answered as it should be.
 
+#[path = "../child.rs"]
+mod child;
+#[path = "../folder.rs"]
+mod folder;
 mod orders;
-mod server;
 
+use child::Server;
 use clap::Parser;
+use folder::Folder;
 use serde_json::{Value, json};
-use server::Server;
 use std::error::Error;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -30,6 +35,9 @@ struct Options {
     /// How many commands are under way at once when the server is asked for all it can do; for a sixth of the time.
     #[arg(long, default_value_t = 64)]
     at_once: u32,
+    /// Where the data goes, in a directory of this run's own that is gone at its end; by default beside this program.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// Used by this program itself, in a process of its own.
     #[arg(long, hide = true, value_name = "DIRECTORY")]
     serve: Option<PathBuf>,
@@ -50,12 +58,14 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let durability = &options.durability;
     if let Some(directory) = &options.serve {
-        return runtime.block_on(server::serve(directory, &options.durability));
+        match child::serve(vec![format!("durability={durability}"), format!("data_dir={}", directory.display())])? {}
     }
-    let server = Server::start(&options.durability)?;
-    let figures = runtime.block_on(orders::run(&server, options))?;
+    let folder = Folder::new(options.data_dir.as_deref(), "load")?;
+    let args: [&OsStr; 4] = ["--durability".as_ref(), durability.as_ref(), "--serve".as_ref(), folder.0.as_os_str()];
+    let server = Server::start(args)?;
+    let figures = tokio::runtime::Runtime::new()?.block_on(orders::run(&server, options))?;
     let orders::Figures { mut latencies, saturated, errors, first_error, cpu } = figures;
     latencies.sort_unstable();
     let at = |share: f64| latencies.get((latencies.len() as f64 * share) as usize).map_or(0.0, millis);

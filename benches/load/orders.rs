@@ -1,7 +1,7 @@
 //! Orders at a steady rate, each from placed to delivered by hand, so that nothing but commands is measured.
 
 use crate::Options;
-use crate::server::Server;
+use crate::child::Server;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use std::error::Error;
@@ -44,7 +44,7 @@ pub(crate) async fn run(server: &Server, options: &Options) -> Result<Figures, B
     load.clone().staff(options.drivers).await;
     load.take();
 
-    let before = server.cpu_seconds();
+    let before = cpu_seconds(server);
     let (start, mut orders) = (Instant::now(), JoinSet::new());
     for number in 0..options.orders_per_s * options.seconds {
         let due = start + Duration::from_secs(1) * number / options.orders_per_s;
@@ -55,7 +55,7 @@ pub(crate) async fn run(server: &Server, options: &Options) -> Result<Figures, B
         while orders.try_join_next().is_some() {}
     }
     orders.join_all().await;
-    let (latencies, cpu) = (load.take(), server.cpu_seconds() - before);
+    let (latencies, cpu) = (load.take(), cpu_seconds(server) - before);
 
     let end = Instant::now() + Duration::from_secs(u64::from(options.seconds)) / 6;
     let (began, mut workers) = (Instant::now(), JoinSet::new());
@@ -71,6 +71,15 @@ pub(crate) async fn run(server: &Server, options: &Options) -> Result<Figures, B
     let saturated = load.take().len() as f64 / began.elapsed().as_secs_f64();
     let (errors, first_error) = load.errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Ok(Figures { latencies, saturated, errors, first_error, cpu })
+}
+
+/// How many seconds of a processor a server has used; 0 where the system does not say.
+fn cpu_seconds(server: &Server) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.process.id())).unwrap_or_default();
+    // Behind the name, which may have spaces in it: user and system time, in hundredths of a second.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |field: usize| fields.get(field).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
 }
 
 impl Load {

@@ -233,13 +233,18 @@ INSERT INTO dispatch.retention_policies (number, subject, action, keep_days) VAL
     (7, 'events', 'archive', 90),
     (8, 'orders_history', 'archive', 365);
 
--- Partitions that were, or are being, written to files before they are dropped.
+-- Partitions that were, or are being, written to files before they are dropped. One that was dropped comes again when rows come
+-- late, and then has another file.
 CREATE TABLE dispatch.archives (
-    partition text PRIMARY KEY,
+    partition text NOT NULL,
+    number integer NOT NULL CHECK (number >= 1),
     state text NOT NULL CHECK (state IN ('written', 'dropped')),
     file text NOT NULL,
     rows bigint NOT NULL,
     bytes bigint NOT NULL,
     sha256 text NOT NULL,
-    at timestamptz NOT NULL DEFAULT now()
+    at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (partition, number)
 );
+-- One after the other.
+CREATE UNIQUE INDEX archives_written ON dispatch.archives (partition) WHERE state = 'written';

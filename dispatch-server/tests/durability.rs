@@ -101,7 +101,8 @@ async fn a_snapshot_that_is_not_what_its_records_come_to_is_found() {
 async fn a_market_with_orders_under_way_is_not_forgotten() {
     let folder = Folder::new();
     let markets = |ids: &[&str]| {
-        let market = |id: &&str| format!("\n[[markets]]\nid = \"{id}\"\npolygon = [[13, 52], [14, 52], [14, 53], [13, 53]]");
+        let market =
+            |id: &&str| format!("\n[[markets]]\nid = \"{id}\"\npolygon = [[13, 52], [14, 52], [14, 53], [13, 53]]");
         file(&folder, "") + &ids.iter().map(market).collect::<String>()
     };
     let server = Server::on(clock(0), &markets(&["a", "b"])).await;

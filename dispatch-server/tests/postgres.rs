@@ -4,15 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod common;
+#[path = "postgres/retention.rs"]
+mod retention;
 
 use common::cluster::Cluster;
 use common::place::{Place, until, work};
 use common::{START, Server};
 use dispatch_core::Timestamp;
-use dispatch_server::{
-    ManualClock, RetentionOptions, State, database_status, migrate_database, retain, verify_data_dir, verify_database,
-};
-use serde_json::{Value, json};
+use dispatch_server::{ManualClock, State, database_status, migrate_database, verify_data_dir, verify_database};
+use serde_json::json;
 use std::sync::LazyLock;
 
 /// The cluster of the tests that do nothing to it.
@@ -278,77 +278,6 @@ async fn a_server_that_may_not_make_tables_says_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn old_rows_are_archived_before_they_are_dropped() {
-    let place = Place::on(&SHARED);
-    let server = place.start(0).await;
-    work(&server, 0).await;
-    server.stop().await;
-    let server = place.start(4_000).await;
-    work(&server, 1).await;
-    server.stop().await;
-    let sql = |sql: &str| SHARED.sql(&place.database, sql);
-    let events: usize = sql("SELECT count(*) FROM dispatch.events").parse().unwrap();
-    let retired: usize = sql("SELECT count(*) FROM dispatch.orders WHERE retired_at IS NOT NULL").parse().unwrap();
-    assert!(events > 0 && retired > 0);
-    // The server's clock stands in January 2026, which is long ago for the database: all of it is old.
-    sql("UPDATE dispatch.retention_policies SET keep_days = 1");
-    let archive_dir = Some(place.folder.join("archive"));
-    let retain = |dry_run| {
-        let (mut said, archive_dir) = (Vec::new(), archive_dir.clone());
-        retain(&place.config(), &RetentionOptions { dry_run, archive_dir }, &mut |line| said.push(line)).map(|()| said)
-    };
-    let planned = retain(true).unwrap();
-    assert!(planned.iter().any(|line| line.starts_with("events_20260101: ")), "{planned:?}");
-    assert_eq!(sql("SELECT count(*) FROM dispatch.events").parse::<usize>().unwrap(), events, "nothing was changed");
-    assert!(!place.folder.join("archive").exists());
-
-    // A file that is not what was written keeps its partition.
-    retain(false).unwrap();
-    assert_eq!(sql("SELECT count(*) FROM dispatch.events"), "0");
-    let file = std::fs::read_to_string(place.folder.join("archive/events_20260101.jsonl")).unwrap();
-    assert_eq!(file.lines().count(), events);
-    let first: Value = serde_json::from_str(file.lines().next().unwrap()).unwrap();
-    assert_eq!(first["event"]["seq"], 1);
-    let manifest = std::fs::read(place.folder.join("archive/events_20260101.manifest.json")).unwrap();
-    assert_eq!(serde_json::from_slice::<Value>(&manifest).unwrap()["rows"], events);
-    assert_eq!(sql("SELECT state FROM dispatch.archives WHERE partition = 'events_20260101'"), "dropped");
-    assert_eq!(sql("SELECT count(*) FROM dispatch.orders WHERE retired_at IS NOT NULL"), "0");
-    let history = place.folder.join("archive/orders_history_202601.jsonl");
-    assert_eq!(std::fs::read_to_string(history).unwrap().lines().count(), retired);
-    // Nothing that a restore takes is gone.
-    let (kept, shown) = (verify_data_dir(&place.folder).unwrap(), verify_database(&place.config()).unwrap());
-    assert_eq!((shown.applied, shown.markets), (kept.last, kept.markets));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_archive_that_was_tampered_with_keeps_its_partition() {
-    let place = Place::on(&SHARED);
-    let server = place.start(0).await;
-    work(&server, 0).await;
-    server.stop().await;
-    let sql = |sql: &str| SHARED.sql(&place.database, sql);
-    sql("UPDATE dispatch.retention_policies SET keep_days = 1");
-    // As if it had been stopped between writing and dropping, and the file was changed since.
-    let folder = place.folder.join("archive");
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("events_20260101.jsonl");
-    std::fs::write(&file, "{}\n").unwrap();
-    sql(&format!(
-        "INSERT INTO dispatch.archives (partition, state, file, rows, bytes, sha256)
-         VALUES ('events_20260101', 'written', '{}', (SELECT count(*) FROM dispatch.events), 3, 'x')",
-        file.display()
-    ));
-    let options = RetentionOptions { dry_run: false, archive_dir: Some(folder) };
-    let run = || retain(&place.config(), &options, &mut |_| {});
-    let said = run().unwrap_err().to_string();
-    assert!(said.contains("events_20260101") && said.contains("nothing was dropped"), "{said}");
-    assert_ne!(sql("SELECT count(*) FROM dispatch.events"), "0");
-    sql("DELETE FROM dispatch.archives");
-    run().unwrap();
-    assert_eq!(sql("SELECT count(*) FROM dispatch.events"), "0");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn guards_hold_even_if_the_projection_did_not() {
     let place = Place::on(&SHARED);
     migrate_database(&place.config()).unwrap();
@@ -361,4 +290,13 @@ async fn guards_hold_even_if_the_projection_did_not() {
     SHARED.sql(&place.database, "INSERT INTO dispatch.active_assignments VALUES ('m', 'o', 'ana', 0)");
     SHARED.sql(&place.database, &insert("o", 1));
     SHARED.sql(&place.database, &insert("p", 0));
+}
+
+#[test]
+fn a_cluster_takes_another_port_if_its_own_is_taken() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let cluster = Cluster::start_at(port);
+    assert_ne!(cluster.port(), port);
+    assert_eq!(cluster.sql("postgres", "SELECT 1"), "1");
 }

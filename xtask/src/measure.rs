@@ -93,6 +93,46 @@ const MEASUREMENTS: &[Measurement] = &[
             Reading { field: "bytes_per_driver", unit: "B" },
         ],
     },
+    Measurement {
+        name: "load",
+        about: "how long commands take with 350 orders a second, and how many it takes at most, by the program `load`",
+        command: &[
+            "run",
+            "--quiet",
+            "--release",
+            "--locked",
+            "--package",
+            "dispatch-benches",
+            "--bin",
+            "load",
+            "--",
+            "--seconds",
+            "12",
+        ],
+        readings: &[
+            Reading { field: "command_p50_ms", unit: "ms" },
+            Reading { field: "command_p99_ms", unit: "ms" },
+            Reading { field: "saturated_commands_per_s", unit: "1/s" },
+        ],
+    },
+    Measurement {
+        name: "recovery",
+        about: "a start from a journal of a million records with 100,000 drivers: how long, and the memory beside a running server's",
+        command: &[
+            "run",
+            "--quiet",
+            "--release",
+            "--locked",
+            "--package",
+            "dispatch-benches",
+            "--bin",
+            "crash",
+            "--",
+            "--recovery",
+            "1000000",
+        ],
+        readings: &[Reading { field: "seconds", unit: "s" }, Reading { field: "peak_to_live", unit: "" }],
+    },
 ];
 
 /// What `measure` is asked for.

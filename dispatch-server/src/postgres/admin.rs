@@ -90,7 +90,7 @@ pub fn database_status(config: &ServerConfig) -> Result<Vec<String>, DatabaseErr
             let (table, bytes): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
             lines.push(format!("table {table}: {bytes} bytes"));
         }
-        let select = "SELECT partition, state, rows, file FROM dispatch.archives ORDER BY partition";
+        let select = "SELECT partition, state, rows, file FROM dispatch.archives ORDER BY partition, number";
         for row in session.rows(query(select)).await? {
             let (partition, state, rows, file): (String, String, i64, String) =
                 (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
@@ -102,14 +102,16 @@ pub fn database_status(config: &ServerConfig) -> Result<Vec<String>, DatabaseErr
     blocking(look).map_err(failed(&database))
 }
 
-/// Does what the table `dispatch.retention_policies` says, and says each step. May be stopped at any time and run again. Blocks.
+/// Does what the table `dispatch.retention_policies` says, and says each step. What fails keeps no other from its turn; the error at
+/// the end has them all. May be stopped at any time and run again. Blocks.
 pub fn retain(
     config: &ServerConfig,
     options: &RetentionOptions,
     say: &mut (dyn FnMut(String) + Send),
 ) -> Result<(), DatabaseError> {
     let database = database(config)?;
-    blocking(retention::run(&database, options, say)).map_err(failed(&database))
+    let servers_wait = config.postgres.as_ref().map_or(PATIENCE, |servers| servers.patience);
+    blocking(retention::run(&database, servers_wait, options, say)).map_err(failed(&database))
 }
 
 /// What the tables hold of a server.

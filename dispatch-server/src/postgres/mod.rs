@@ -3,6 +3,7 @@
 //! the tables from the state at one record to that at a later one, whole.
 
 mod admin;
+mod archive;
 mod breaker;
 mod changes;
 mod columns;

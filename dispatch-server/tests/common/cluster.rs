@@ -2,6 +2,7 @@
 //! the process that started it.
 
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,11 @@ pub struct Cluster {
 impl Cluster {
     /// Makes a cluster and starts it.
     pub fn start() -> Self {
+        Self::start_at(free_port())
+    }
+
+    /// The same on this port, or, if it is taken, on another: between its choice and its use anybody may take it.
+    pub fn start_at(port: u16) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("dispatch-postgres-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
@@ -31,38 +37,41 @@ impl Cluster {
         if is_root() {
             std::os::unix::fs::chown(&folder, Some(NOBODY), Some(NOBODY)).expect("root gives away what it made");
         }
-        let port =
-            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("there is a free port").port();
         let programs = programs();
         let mut cluster = Self { folder, programs, port, databases: AtomicU32::new(0), watchdog: Mutex::new(None) };
         cluster.watchdog = Mutex::new(Some(cluster.watch()));
         let data = cluster.data();
         let settings = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"];
         run(cluster.program("initdb").args(settings).arg("-D").arg(&data));
-        cluster.begin();
-        cluster
+        for _ in 0..50 {
+            if cluster.try_begin() {
+                return cluster;
+            }
+            cluster.port = free_port();
+        }
+        panic!("{}", cluster.log());
     }
 
-    /// Starts what was made or was stopped, and waits until it answers.
+    /// Starts what was stopped, and waits until it answers.
     pub fn begin(&self) {
+        // What is left of a cluster that was killed may hold its memory for a moment.
+        assert!((0..50).any(|_| self.try_begin()), "{}", self.log());
+    }
+
+    fn try_begin(&self) -> bool {
         let options = format!(
             "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=60 -c shared_buffers=16MB \
              -c log_min_messages=fatal",
             self.port
         );
-        // What is left of a cluster that was killed may hold its memory for a moment.
-        for attempt in 0.. {
-            let mut start = self.program("pg_ctl");
-            start
-                .args(["start", "-w", "-t", "60", "-o", &options, "-l"])
-                .arg(self.folder.join("log"))
-                .arg("-D")
-                .arg(self.data());
-            if start.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
-                return;
-            }
-            assert!(attempt < 50, "{}", std::fs::read_to_string(self.folder.join("log")).unwrap_or_default());
-        }
+        let mut start = self.program("pg_ctl");
+        start.args(["start", "-w", "-t", "60", "-o", &options, "-l"]).arg(self.folder.join("log"));
+        start.arg("-D").arg(self.data()).stdout(Stdio::null()).stderr(Stdio::null());
+        start.status().is_ok_and(|status| status.success())
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
     /// Ends all its processes at once, as the kernel does: nothing is written, nobody is told.
@@ -116,6 +125,21 @@ impl Cluster {
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
+    /// A transaction that has done this and stays open until what is returned is dropped.
+    pub fn hold(&self, database: &str, sql: &str) -> Held {
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1"]).arg(self.url(database));
+        let psql = psql.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut session = psql.expect("psql comes with PostgreSQL");
+        let input = session.stdin.as_mut().expect("it was asked for above");
+        write!(input, "BEGIN; {sql};\n\\echo held\n").expect("it reads");
+        let mut line = String::new();
+        let output = session.stdout.as_mut().expect("it was asked for above");
+        BufReader::new(output).read_line(&mut line).expect("it answers");
+        assert_eq!(line, "held\n", "{sql}");
+        Held(session)
+    }
+
     /// Where a database is, for its owner.
     pub fn url(&self, database: &str) -> String {
         self.url_of("postgres", database)
@@ -150,6 +174,17 @@ impl Cluster {
     }
 }
 
+/// An open transaction; it ends without having happened.
+pub struct Held(Child);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // It leaves at the end of its input, and the database lets go of its locks a moment later.
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         // A frozen cluster does not stop.
@@ -162,6 +197,10 @@ impl Drop for Cluster {
             let _ = child.wait();
         }
     }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("there is a free port").port()
 }
 
 fn is_root() -> bool {
