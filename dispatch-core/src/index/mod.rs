@@ -69,22 +69,16 @@ use std::sync::{Arc, Weak};
 /// ```
 pub struct PositionIndex {
     rules: FixRules,
-    /// The negative of [`FixRules::max_ahead`].
-    ahead: Millis,
-    /// How far a driver may come in a millisecond, in steps of latitude, times [`FRACTION`].
-    speed: u64,
+    /// How many milliseconds lie between the oldest and the newest fix that are live.
+    ages: u64,
+    /// The square of how far a driver may come at once, in steps of latitude; less than a cell.
+    at_once: u64,
     drivers: Drivers,
     structure: Structure,
     /// Refused fixes of drivers whose stamp says that there are any, by slot.
     jumps: [Mutex<BTreeMap<u32, Jump>>; 16],
     roster: Mutex<Weak<Roster>>,
 }
-
-/// Speeds are counted in this part of a step.
-const FRACTION: f64 = (1 << 20) as f64;
-
-/// Nine hours in milliseconds. Who was away for longer is judged by all the rules.
-const LONG_ELAPSED: u64 = 1 << 25;
 
 /// What lists the available drivers. Boxed: the sizes differ much.
 enum Structure {
@@ -101,11 +95,14 @@ impl PositionIndex {
             IndexBackend::Grid => Structure::Grid(Box::default()),
             IndexBackend::RTree => Structure::RTree(Box::new(Forest::new(rules.max_drivers))),
         };
+        // A little less, for safety.
+        let at_once =
+            rules.max_speed_mps * FixRules::LEAST_ELAPSED.as_secs_f64() / (STEP_RAD * EARTH_RADIUS_M) * (1.0 - 1e-6);
+        let at_once = (at_once as u64).min(Stamp::LEAST_SIZE - 1);
         Ok(Self {
             rules,
-            ahead: -rules.max_ahead,
-            // A little less, for safety.
-            speed: (rules.max_speed_mps / 1_000.0 / (STEP_RAD * EARTH_RADIUS_M) * FRACTION * (1.0 - 1e-6)) as u64,
+            ages: (rules.live_for + rules.max_ahead).get().unsigned_abs(),
+            at_once: at_once * at_once,
             drivers: Drivers::new(rules.max_drivers),
             structure,
             jumps: Default::default(),
@@ -133,7 +130,8 @@ impl PositionIndex {
     /// contradict the last believed one and each can be reached from the one before. Times of the fix that are more than
     /// two millennia from the epoch are refused.
     ///
-    /// Takes about 30 ns, and ten times that where the driver comes to another cell. Never waits for a search.
+    /// Takes about 30 ns, twice that where the driver comes further than it can in a second, and ten times that where it
+    /// comes to another cell. Never waits for a search.
     ///
     /// # Panics
     /// If `slot` is of another index.
@@ -141,10 +139,8 @@ impl PositionIndex {
     pub fn report(&self, slot: Slot, fix: Fix, now: Timestamp) -> Reported {
         let record = self.drivers.record(slot.0);
         let (stamp, place) = record.glimpse();
-        let (stamp, place) = (Stamp(stamp), Place(place));
-        if !stamp.has(Stamp::JUMPED | Stamp::AWAITED | Stamp::MOTION)
-            && let Some((moved, to)) = self.step(stamp, place, fix, now)
-            && record.replace(stamp.0, moved.0, to.0)
+        if let Some((moved, to)) = self.step(Stamp(stamp), Place(place), fix, now)
+            && record.replace(stamp, moved.0, to.0)
         {
             return Reported::Moved;
         }
@@ -163,25 +159,21 @@ impl PositionIndex {
         }
     }
 
-    /// What becomes of a record by a fix that is surely believed and leaves the driver in its cell.
+    /// What becomes of a record by a fix that is surely believed and leaves the driver in its cell: no more instructions than
+    /// that takes, because their number is what a report costs.
     #[inline]
     fn step(&self, stamp: Stamp, place: Place, fix: Fix, now: Timestamp) -> Option<(Stamp, Place)> {
-        // A time that fits is not large enough for these to overflow into what is right.
-        let age = now.as_millis().wrapping_sub(fix.at.as_millis());
-        let elapsed = fix.at.as_millis().wrapping_sub(stamp.at());
-        let ages = self.rules.live_for.get() - self.ahead.get();
-        let is_timely = age.wrapping_sub(self.ahead.get()) as u64 <= ages as u64
-            && (elapsed.wrapping_sub(1) as u64) < LONG_ELAPSED
-            && Stamp::fits(fix.at);
+        let (now, at) = (now.as_millis(), fix.at.as_millis());
+        let is_timely = now.wrapping_sub(at).wrapping_add(self.rules.max_ahead.get()) as u64 <= self.ages
+            && stamp.at() < at
+            && at <= Stamp::MAX_TIME;
         // Whether it is searchable the stamp says, too; the place may be another one's that has come between.
         let to = Place::new(fix.position, stamp.is_listed());
         // No meridian is further from another than on the equator.
-        let (north, east) = ((to.lat() - place.lat()).unsigned_abs(), (to.lng() - place.lng()).unsigned_abs());
-        let elapsed = elapsed.clamp(FixRules::LEAST_ELAPSED.get(), LONG_ELAPSED.cast_signed()) as u64;
-        let way = elapsed * self.speed / FRACTION as u64;
-        let is_believed = is_timely && north * north + east * east <= way * way;
-        let moved = stamp.moved(place, to);
-        (is_believed & moved.is_some()).then_some((moved?.timed(fix.at), to))
+        let (north, east) = ((to.lat() - place.lat()) as u64, (to.lng() - place.lng()) as u64);
+        let is_near = north.wrapping_mul(north) + east.wrapping_mul(east) <= self.at_once;
+        let is_plain = !stamp.has(Stamp::LOCKED | Stamp::JUMPED | Stamp::AWAITED | Stamp::MOTION);
+        (is_timely && is_plain && is_near && stamp.stays(to)).then(|| (stamp.timed(fix.at), to))
     }
 
     #[cold]
@@ -199,10 +191,8 @@ impl PositionIndex {
                 return reported;
             }
             let to = Place::new(fix.position, stamp.is_listed());
-            if !stamp.has(Stamp::AWAITED)
-                && let Some(moved) = stamp.moved(place, to)
-            {
-                self.believe(slot, &mut held, moved, to, fix.at, motion);
+            if !stamp.has(Stamp::AWAITED) && stamp.cell(place).is_none_or(|cell| cell.is_near(to)) {
+                self.believe(slot, &mut held, stamp, to, fix.at, motion);
                 return reported;
             }
             // To list it elsewhere, the locks of the cells come first. The judgement holds as long as the stamp does.
