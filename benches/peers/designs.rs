@@ -1,7 +1,7 @@
 //! Our index, as everybody uses it.
 
 use crate::workload::{Fleet, LIMIT, RADIUS, Update, is_available};
-use dispatch_core::{DriverId, FixRules, IndexBackend, Position, PositionIndex, Positions, Reported};
+use dispatch_core::{DriverId, FixRules, IndexBackend, Meters, Position, PositionIndex, Positions, Reported};
 use std::sync::Arc;
 
 /// A design of a position index. Everything is done in bulk, so that nothing but the design is measured.
@@ -68,7 +68,8 @@ impl Design for Ours {
     }
 
     fn nearest(&mut self, at: Position) -> Option<Vec<(u32, f64)>> {
-        Some(named(self.index.nearest(at, RADIUS, LIMIT, |_| true), &self.ids))
+        let found = self.index.nearest(at, RADIUS, LIMIT, |_| true);
+        Some(named(found.into_iter().map(|(slot, distance)| (self.index.driver(slot), distance)), &self.ids))
     }
 
     fn is_exact(&self) -> bool {
@@ -76,11 +77,10 @@ impl Design for Ours {
     }
 }
 
-fn named(found: Vec<(&DriverId, dispatch_core::Meters)>, ids: &[DriverId]) -> Vec<(u32, f64)> {
+fn named<'a>(found: impl Iterator<Item = (&'a DriverId, Meters)>, ids: &[DriverId]) -> Vec<(u32, f64)> {
     let number =
         |id: &DriverId| id.as_str().strip_prefix("driver-").and_then(|n| n.parse().ok()).expect("ids are numbered");
     found
-        .into_iter()
         .map(|(id, distance)| {
             assert_eq!(ids[number(id) as usize], *id);
             (number(id), distance.get())
@@ -104,7 +104,7 @@ impl Design for Snapshot {
     }
 
     fn nearest(&mut self, at: Position) -> Option<Vec<(u32, f64)>> {
-        Some(named(self.positions.nearest(at, RADIUS, LIMIT, |_| true), &self.ours.ids))
+        Some(named(self.positions.nearest(at, RADIUS, LIMIT, |_| true).into_iter(), &self.ours.ids))
     }
 
     fn refresh(&mut self) {

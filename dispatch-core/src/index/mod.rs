@@ -64,7 +64,7 @@ use std::sync::{Arc, Weak};
 /// let fix = Fix { position: Position::new(52.52, 13.40)?, at: now };
 /// assert_eq!(index.report(slot, fix, now), Reported::Moved);
 /// let found = index.nearest(Position::new(52.52, 13.41)?, Meters::from_km(5), 20, |_| true);
-/// assert_eq!(found[0].0.as_str(), "d-1");
+/// assert_eq!(index.driver(found[0].0).as_str(), "d-1");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct PositionIndex {
@@ -349,17 +349,19 @@ impl PositionIndex {
     ///
     /// `eligible` is asked about the nearest first, so that 20 answers of yes are about 20 questions. It may be asked about
     /// a driver more than once. No lock is held meanwhile.
+    ///
+    /// Drivers are named by their slots: looking up who they are ([`PositionIndex::driver`]) waits for memory.
     pub fn nearest(
         &self,
         at: Position,
         radius: Meters,
         limit: usize,
-        eligible: impl FnMut(&DriverId) -> bool,
-    ) -> Vec<(&DriverId, Meters)> {
-        let query = Query { at, radius, limit };
+        eligible: impl FnMut(Slot) -> bool,
+    ) -> Vec<(Slot, Meters)> {
+        let (query, drivers) = (Query { at, radius, limit }, &self.drivers);
         match &self.structure {
-            Structure::Grid(grid) => self.nearest_in(&Listed { grid, drivers: &self.drivers }, &query, eligible),
-            Structure::RTree(forest) => self.nearest_in(&Planted { forest, drivers: &self.drivers }, &query, eligible),
+            Structure::Grid(grid) => self.nearest_in(&Listed { grid, drivers }, &query, eligible),
+            Structure::RTree(forest) => self.nearest_in(&Planted { forest, drivers }, &query, eligible),
         }
     }
 
@@ -367,22 +369,15 @@ impl PositionIndex {
         &self,
         field: &impl Field,
         query: &Query,
-        mut eligible: impl FnMut(&DriverId) -> bool,
-    ) -> Vec<(&DriverId, Meters)> {
-        let id = |slot| self.drivers.id(slot);
-        let found = search::with_memory(|found| {
-            search::nearest(field, query, found, id, &mut eligible, |a, b| id(a).cmp(id(b)))
-        });
-        found.into_iter().map(|(slot, distance)| (id(slot), distance)).collect()
+        mut eligible: impl FnMut(Slot) -> bool,
+    ) -> Vec<(Slot, Meters)> {
+        let tie = |a, b| self.drivers.id(a).cmp(self.drivers.id(b));
+        let found = search::with_memory(|found| search::nearest(field, query, found, |slot| eligible(Slot(slot)), tie));
+        found.into_iter().map(|(slot, distance)| (Slot(slot), distance)).collect()
     }
 
     /// All available and `eligible` drivers within `radius` of `at`, as [`PositionIndex::nearest`] without a limit.
-    pub fn within(
-        &self,
-        at: Position,
-        radius: Meters,
-        eligible: impl FnMut(&DriverId) -> bool,
-    ) -> Vec<(&DriverId, Meters)> {
+    pub fn within(&self, at: Position, radius: Meters, eligible: impl FnMut(Slot) -> bool) -> Vec<(Slot, Meters)> {
         self.nearest(at, radius, usize::MAX, eligible)
     }
 

@@ -107,6 +107,18 @@ fn change() -> impl Strategy<Value = (usize, Change)> {
 /// Long enough apart that every way on earth is slow enough.
 const PAUSE: Millis = Millis::from_mins(10 * 24 * 60);
 
+/// As [`PositionIndex::nearest`], with drivers by their ids.
+fn nearest(
+    index: &PositionIndex,
+    at: Position,
+    radius: Meters,
+    limit: usize,
+    mut eligible: impl FnMut(&DriverId) -> bool,
+) -> Vec<(&DriverId, Meters)> {
+    let found = index.nearest(at, radius, limit, |slot| eligible(index.driver(slot)));
+    found.into_iter().map(|(slot, distance)| (index.driver(slot), distance)).collect()
+}
+
 const BACKENDS: [IndexBackend; 2] = [IndexBackend::Grid, IndexBackend::RTree];
 
 fn index(backend: IndexBackend) -> PositionIndex {
@@ -228,7 +240,7 @@ proptest! {
                 let expected = brute(query, model.searchable().filter(|(id, _)| query.accepts(number(id))));
                 let Query { at, radius, limit, .. } = *query;
                 let eligible = |id: &DriverId| query.accepts(number(id));
-                prop_assert_eq!(&index.nearest(at, radius, limit, eligible), &expected, "{:?} {:?}", backend, query);
+                prop_assert_eq!(&nearest(&index, at, radius, limit, eligible), &expected, "{:?} {:?}", backend, query);
                 prop_assert_eq!(&snapshot.nearest(at, radius, limit, eligible), &expected, "{:?}", query);
             }
             for area in &areas {
@@ -328,7 +340,7 @@ fn watch(index: &PositionIndex) {
     let centre = at(52.5, 13.4);
     let mut snapshot = Positions::default();
     for _ in 0..STEPS {
-        let found = index.nearest(centre, Meters::from_km(100), usize::MAX, |driver| fleet.contains(driver));
+        let found = nearest(index, centre, Meters::from_km(100), usize::MAX, |driver| fleet.contains(driver));
         assert_eq!(found.len(), FLEET);
         assert_eq!(found.iter().map(|(driver, _)| (*driver).clone()).collect::<BTreeSet<_>>(), fleet);
         for (driver, distance) in found {
@@ -346,7 +358,7 @@ fn watch(index: &PositionIndex) {
 fn peek(index: &PositionIndex) {
     let corner = corners(FLEET / 2)[0];
     for _ in 0..STEPS * 4 {
-        let found = index.nearest(corner, Meters::from_km(3), 50, |driver| driver.as_str() != "d-roamer");
+        let found = nearest(index, corner, Meters::from_km(3), 50, |driver| driver.as_str() != "d-roamer");
         let once: BTreeSet<_> = found.iter().map(|(driver, _)| *driver).collect();
         assert_eq!(once.len(), found.len());
         for (driver, distance) in found {
@@ -359,7 +371,7 @@ fn peek(index: &PositionIndex) {
 fn take_breaks(index: &PositionIndex) {
     let (driver, start) = (id(FLEET), corners(FLEET)[0]);
     let slot = index.slot(&driver).unwrap();
-    let is_found = || !index.nearest(start, Meters::from_km(100), 1, |found| *found == driver).is_empty();
+    let is_found = || !index.nearest(start, Meters::from_km(100), 1, |found| found == slot).is_empty();
     for _ in 0..STEPS {
         index.set_available(slot, false);
         assert!(!is_found());
