@@ -37,14 +37,19 @@ pub(crate) trait Design {
     }
 }
 
+/// Fixes in one call, unless they are reported one by one.
+pub(crate) const BATCH: usize = 100;
+
 /// The public calls of [`PositionIndex`].
 pub(crate) struct Ours {
     pub(crate) index: PositionIndex,
     ids: Arc<[DriverId]>,
+    /// Fixes reported in one call: whoever takes them from drivers gets many at a time.
+    at_once: usize,
 }
 
 impl Ours {
-    pub(crate) fn new(fleet: &Fleet, backend: IndexBackend) -> Self {
+    pub(crate) fn new(fleet: &Fleet, backend: IndexBackend, at_once: usize) -> Self {
         let rules = FixRules { backend, max_drivers: fleet.ids.len() as u32, ..FixRules::default() };
         let index = PositionIndex::new(rules).expect("the rules are valid");
         for ((id, fix), driver) in fleet.ids.iter().zip(&fleet.fixes).zip(0..) {
@@ -52,15 +57,18 @@ impl Ours {
             index.set_available(slot, is_available(driver));
             assert_eq!(index.report(slot, *fix, fix.at), Reported::Moved);
         }
-        Self { index, ids: fleet.ids.clone() }
+        Self { index, ids: fleet.ids.clone(), at_once }
     }
 }
 
 impl Design for Ours {
     fn update(&mut self, updates: &[Update]) {
-        let moved =
-            updates.iter().filter(|Update { slot, fix }| self.index.report(*slot, *fix, fix.at) == Reported::Moved);
-        assert_eq!(moved.count(), updates.len());
+        let mut moved = 0;
+        for batch in updates.chunks(self.at_once) {
+            let now = batch.last().expect("a chunk is not empty").1.at;
+            self.index.report_all(batch, now, |_, reported| moved += usize::from(reported == Reported::Moved));
+        }
+        assert_eq!(moved, updates.len());
     }
 
     fn search(&mut self, queries: &[Position]) -> usize {

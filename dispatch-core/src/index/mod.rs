@@ -45,7 +45,7 @@ use h3o::{CellIndex, Resolution};
 use parking_lot::Mutex;
 use place::{CellId, Place, Stamp};
 use positions::Roster;
-use record::Held;
+use record::{Held, Record};
 use search::{Field, Query};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -79,6 +79,9 @@ pub struct PositionIndex {
     jumps: [Mutex<BTreeMap<u32, Jump>>; 16],
     roster: Mutex<Weak<Roster>>,
 }
+
+/// So many records are read before the first of them is written.
+const READ_AT_ONCE: usize = 8;
 
 /// What lists the available drivers. Boxed: the sizes differ much.
 enum Structure {
@@ -138,7 +141,41 @@ impl PositionIndex {
     #[inline]
     pub fn report(&self, slot: Slot, fix: Fix, now: Timestamp) -> Reported {
         let record = self.drivers.record(slot.0);
-        let (stamp, place) = record.glimpse();
+        self.report_seen(record, record.glimpse(), slot, fix, now)
+    }
+
+    /// Takes in many fixes, each as [`PositionIndex::report`] does, and tells what became of each, in the order given.
+    ///
+    /// Records are read several at a time, so that waiting for one of them is waiting for all: takes about 20 ns for each that
+    /// stays in its cell.
+    ///
+    /// # Panics
+    /// If a slot is of another index; fixes before it may have been taken in.
+    pub fn report_all(&self, reports: &[(Slot, Fix)], now: Timestamp, mut judged: impl FnMut(Slot, Reported)) {
+        let (batches, rest) = reports.as_chunks::<READ_AT_ONCE>();
+        for batch in batches {
+            let records = batch.map(|(slot, _)| self.drivers.record(slot.0));
+            // A record that has changed when its turn comes is read anew.
+            let seen = records.map(Record::glimpse);
+            for ((record, seen), (slot, fix)) in records.into_iter().zip(seen).zip(batch) {
+                judged(*slot, self.report_seen(record, seen, *slot, *fix, now));
+            }
+        }
+        for (slot, fix) in rest {
+            judged(*slot, self.report(*slot, *fix, now));
+        }
+    }
+
+    /// Takes in a fix, when the record's words were seen to be these.
+    #[inline]
+    fn report_seen(
+        &self,
+        record: &Record,
+        (stamp, place): (u64, u64),
+        slot: Slot,
+        fix: Fix,
+        now: Timestamp,
+    ) -> Reported {
         if let Some((moved, to)) = self.step(Stamp(stamp), Place(place), fix, now)
             && record.replace(stamp, moved.0, to.0)
         {

@@ -258,6 +258,30 @@ proptest! {
     }
 
     #[test]
+    fn many_reports_are_judged_like_one_after_the_other(
+        ways in vec((0..12usize, -9_000..9_000i32, -9_000..9_000i32, 0..8_000i64), 0..120),
+    ) {
+        let now = Timestamp::from_millis(1_000_000);
+        let indexes = BACKENDS.map(|backend| [index(backend), index(backend)]);
+        for [single, many] in &indexes {
+            let slots: Vec<Slot> = (0..12).map(|n| single.slot(&id(n)).unwrap()).collect();
+            (0..12).for_each(|n| assert_eq!(many.slot(&id(n)), Ok(slots[n])));
+            let report = |(of, north, east, at): (usize, i32, i32, i64)| {
+                let position = Position::from_steps(525_000_000 + north, 134_000_000 + east);
+                (slots[of], Fix { position, at: Timestamp::from_millis(990_000 + at) })
+            };
+            let reports: Vec<(Slot, Fix)> = ways.iter().copied().map(report).collect();
+            let expected: Vec<_> = reports.iter().map(|(slot, fix)| (*slot, single.report(*slot, *fix, now))).collect();
+            let mut found = Vec::new();
+            many.report_all(&reports, now, |slot, reported| found.push((slot, reported)));
+            prop_assert_eq!(found, expected);
+            prop_assert!(slots.iter().all(|slot| single.last(*slot) == many.last(*slot)));
+            let all = |index: &PositionIndex| index.within(at(52.5, 13.4), Meters::from_km(5), |_| true);
+            prop_assert_eq!(all(single), all(many));
+        }
+    }
+
+    #[test]
     fn of_several_fixes_of_a_driver_the_last_given_counts(fixes in vec((0..20usize, place()), 0..60)) {
         let fix = |(n, (driver, position)): (i64, &(usize, Position))| {
             (id(driver), Fix { position: *position, at: Timestamp::from_millis(-n) })
