@@ -40,4 +40,4 @@ pub mod sim;
 pub use disk::{Directory, Disk, DiskFile, LockError};
 pub use frame::{Batch, MAX_PAYLOAD, Record, TooLarge};
 pub use journal::{CommitError, Journal, Options, remove_segments, save_snapshot};
-pub use log::{Contents, Log, OpenError, Report, Segment, Snapshot, is_unwritten, read_on};
+pub use log::{Contents, Log, OpenError, Report, Segment, Snapshot, is_unwritten, read_on, segments};

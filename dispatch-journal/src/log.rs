@@ -211,15 +211,6 @@ impl<D: Disk> Log<D> {
         self.snapshot.replace(Snapshot { seq, bytes: Vec::new() })
     }
 
-    /// Has a log that was replayed go on in an epoch after `epoch`: what it begins with was written elsewhere, up to that epoch.
-    ///
-    /// # Panics
-    /// If the log was not replayed.
-    pub fn go_on_after(&mut self, epoch: u32) {
-        let report = self.report.as_mut().expect("who goes on has replayed the log");
-        report.epoch = report.epoch.max(epoch);
-    }
-
     /// Newer snapshots that are damaged, with what is wrong.
     pub fn damaged_snapshots(&self) -> impl Iterator<Item = &str> {
         self.damaged.iter().map(|(_, problem)| problem.as_str())
@@ -255,6 +246,11 @@ impl<D: Disk> Log<D> {
         snapshots(&self.disk)?.into_iter().map(check).collect()
     }
 
+    /// One of the snapshots there are.
+    pub fn snapshot_at(&self, seq: u64) -> Result<Snapshot, OpenError> {
+        read_snapshot(&self.disk, seq)
+    }
+
     /// Reads every record after the snapshot, in sequence, and gives it to `visit`, which may find that it makes no sense.
     pub fn replay(&mut self, visit: impl FnMut(Record<'_>) -> Result<(), String>) -> Result<&Report, OpenError> {
         let after = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.seq);
@@ -270,6 +266,15 @@ impl<D: Disk> Log<D> {
     pub fn replay_sealed(&self, visit: impl FnMut(Record<'_>) -> Result<(), String>) -> Result<Report, OpenError> {
         let after = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.seq);
         self.read(after, self.segments.len().saturating_sub(1), visit)
+    }
+
+    /// As [`Log::replay`], after any record.
+    pub fn replay_after(
+        &self,
+        after: u64,
+        visit: impl FnMut(Record<'_>) -> Result<(), String>,
+    ) -> Result<Report, OpenError> {
+        self.read(after, self.segments.len(), visit)
     }
 
     /// As [`Log::replay`], from the first record there is, whatever the snapshots say.
@@ -338,7 +343,7 @@ pub fn is_unwritten<D: Disk>(disk: &D) -> Result<bool, OpenError> {
 }
 
 /// All segments, oldest first.
-fn segments<D: Disk>(disk: &D) -> Result<Vec<Segment>, OpenError> {
+pub fn segments<D: Disk>(disk: &D) -> Result<Vec<Segment>, OpenError> {
     let names = disk.list().map_err(OpenError::io("the directory"))?;
     let mut segments: Vec<Segment> = names.iter().filter_map(|name| Segment::parse(name)).collect();
     segments.sort_unstable();

@@ -7,11 +7,15 @@ CREATE TABLE dispatch.servers (
     name text PRIMARY KEY,
     -- The last record of the server's journal that is in these tables.
     applied_seq bigint NOT NULL DEFAULT 0,
+    -- The beginning of its SHA-256; empty where it is not known.
+    applied_hash text NOT NULL DEFAULT '',
     -- The server's time of that record, in milliseconds since 1970.
     applied_at_ms bigint,
-    -- The epoch of the journal that is being applied; an older one is refused.
+    -- The data directory that the server goes on in, by its name in the file `identity`.
+    directory text NOT NULL DEFAULT '',
+    -- How many processes have taken the server over. Only the last of them may write.
     epoch bigint NOT NULL DEFAULT 0,
-    -- Who applies it, drawn anew by each process: two copies of one data directory have the same epoch.
+    -- That process, by a name it drew.
     holder text NOT NULL DEFAULT '',
     changed_at timestamptz NOT NULL DEFAULT now()
 );
@@ -79,7 +83,7 @@ CREATE TABLE dispatch.orders (
     state json NOT NULL,
     PRIMARY KEY (market, id)
 );
-CREATE INDEX orders_in_memory ON dispatch.orders (market, status) WHERE retired_at IS NULL;
+CREATE INDEX orders_in_memory ON dispatch.orders (market, id) WHERE retired_at IS NULL;
 CREATE INDEX orders_retired ON dispatch.orders (market, retired_at) WHERE retired_at IS NOT NULL;
 CREATE INDEX orders_placed ON dispatch.orders (market, placed_at);
 CREATE INDEX orders_of_place ON dispatch.orders (market, place, placed_at) WHERE place IS NOT NULL;
@@ -123,7 +127,7 @@ CREATE TABLE dispatch.offers (
     PRIMARY KEY (market, id)
 );
 CREATE INDEX offers_of_driver ON dispatch.offers (market, driver, made_at);
-CREATE INDEX offers_open ON dispatch.offers (market) WHERE outcome IS NULL AND retired_at IS NULL;
+CREATE INDEX offers_in_memory ON dispatch.offers (market, id) WHERE retired_at IS NULL;
 CREATE INDEX offers_retired ON dispatch.offers (market, retired_at) WHERE retired_at IS NOT NULL;
 
 -- Who has what just now. These indexes are the last guard: one driver per order, one order per place in a driver's vehicle.
@@ -141,7 +145,7 @@ CREATE TABLE dispatch.active_assignments (
 CREATE TABLE dispatch.assignments (
     market text NOT NULL,
     order_id text NOT NULL,
-    -- The event that made it.
+    -- The event that made it; negative where it is not known.
     seq bigint NOT NULL,
     driver text NOT NULL,
     at timestamptz NOT NULL,

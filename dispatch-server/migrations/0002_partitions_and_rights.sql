@@ -17,11 +17,16 @@ BEGIN
     ELSE
         RAISE EXCEPTION '% has no partitions', parent;
     END IF;
+    -- Of two who want it at once one makes it.
     IF to_regclass('dispatch.' || partition) IS NULL THEN
+        PERFORM pg_advisory_xact_lock(hashtext('dispatch partitions'));
+    END IF;
+    IF to_regclass('dispatch.' || partition) IS NULL THEN
+        -- Attached, and not made in its place: that would wait for everybody who reads the table, and they for it.
+        EXECUTE format('CREATE TABLE dispatch.%I (LIKE dispatch.%I INCLUDING DEFAULTS)', partition, parent);
         -- The bounds are days of UTC, whatever the session's time zone.
-        EXECUTE format(
-            'CREATE TABLE IF NOT EXISTS dispatch.%I PARTITION OF dispatch.%I FOR VALUES FROM (%L) TO (%L)',
-            partition, parent, first || ' 00:00:00+00', next || ' 00:00:00+00');
+        EXECUTE format('ALTER TABLE dispatch.%I ATTACH PARTITION dispatch.%I FOR VALUES FROM (%L) TO (%L)',
+            parent, partition, first || ' 00:00:00+00', next || ' 00:00:00+00');
     END IF;
 END
 $$;
@@ -50,8 +55,8 @@ BEGIN
     GRANT INSERT, UPDATE ON dispatch.servers, dispatch.markets, dispatch.drivers, dispatch.orders, dispatch.offers,
         dispatch.assignments, dispatch.idempotency_keys TO dispatch_server;
     GRANT INSERT, DELETE ON dispatch.stops, dispatch.active_assignments TO dispatch_server;
-    GRANT INSERT ON dispatch.config_versions, dispatch.events, dispatch.eta_history, dispatch.location_history
-        TO dispatch_server;
+    GRANT INSERT ON dispatch.config_versions, dispatch.events, dispatch.eta_history, dispatch.location_history,
+        dispatch.orders_history TO dispatch_server;
     GRANT EXECUTE ON FUNCTION dispatch.make_partition(text, date) TO dispatch_server;
 END
 $$;

@@ -43,6 +43,8 @@ pub(crate) enum Durability {
     Process,
     /// What was answered survives the process and the machine's power.
     Sync,
+    /// What was answered survives the machine: it is in the database, too.
+    Postgres,
 }
 
 /// Where and how what happens is kept.
@@ -419,10 +421,11 @@ fn postgres(check: &mut Problems, url: &str, raw: RawPostgres, durability: Durab
     check.that("postgres.flush_ms", flush_ms <= 60_000, "must be 0 to 60000");
     check.that("postgres.sample_seconds", (1..=86_400).contains(&sample_seconds), "must be 1 to 86400");
     if url.is_empty() {
+        check.that("durability", durability != Durability::Postgres, "takes a database_url to be \"postgres\"");
         return None;
     }
-    let followed = durability != Durability::Memory;
-    check.that("database_url", followed, "takes a journal to follow: durability must be \"process\" or \"sync\"");
+    let is_followed = durability != Durability::Memory;
+    check.that("database_url", is_followed, "takes a journal to follow: durability must not be \"memory\"");
     Some(PostgresConfig {
         url: check.take("database_url", url.parse())?,
         server,

@@ -6,7 +6,8 @@ mod common;
 
 use common::{Folder, START, Server, order};
 use dispatch_core::Timestamp;
-use dispatch_server::{ManualClock, Sources, State};
+use dispatch_journal::{Directory, Log, save_snapshot};
+use dispatch_server::{ManualClock, Sources, State, verify_data_dir};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -73,6 +74,47 @@ async fn a_restart_changes_nothing() {
     }
     server.stop().await;
     assert_eq!(folder.files(".snapshot").len(), 2, "sealed segments were folded");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_not_what_its_records_come_to_is_found() {
+    let folder = Folder::new();
+    let server = Server::on(clock(0), &file(&folder, "")).await;
+    for number in 0..120 {
+        server.driver("", &format!("d-{number}")).await;
+        server.order("", &format!("o-{number}")).await;
+    }
+    server.stop().await;
+    let path = Path::new(folder.path());
+    let report = verify_data_dir(path).unwrap();
+    let [older, _] = &folder.files(".snapshot")[..] else { panic!("sealed segments were folded") };
+    let seq: u64 = older.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    // As a bug would write it: whole, and of another time.
+    let directory = Directory::read_only(path);
+    let bytes = Log::open(directory.reader()).unwrap().snapshot_at(seq).unwrap().bytes;
+    save_snapshot(&directory, report.last, &bytes).unwrap();
+    let said = verify_data_dir(path).unwrap_err().to_string();
+    assert_eq!(said, format!("the snapshot of all records up to {} is not what they come to", report.last));
+}
+
+#[tokio::test]
+async fn a_market_with_orders_under_way_is_not_forgotten() {
+    let folder = Folder::new();
+    let markets = |ids: &[&str]| {
+        let market = |id: &&str| format!("\n[[markets]]\nid = \"{id}\"\npolygon = [[13, 52], [14, 52], [14, 53], [13, 53]]");
+        file(&folder, "") + &ids.iter().map(market).collect::<String>()
+    };
+    let server = Server::on(clock(0), &markets(&["a", "b"])).await;
+    let mut there = order("o");
+    there["market"] = json!("a");
+    server.post("/v1/orders", there).await.ok();
+    server.stop().await;
+    let said = complaint(&markets(&["b"]));
+    assert!(said.contains("market a is in the data directory with 1 orders under way"), "{said}");
+    let server = Server::on(clock(0), &markets(&["a", "b"])).await;
+    server.post("/v1/orders/o/cancel", json!({"reason": "closed"})).await.ok();
+    server.stop().await;
+    Server::on(clock(0), &markets(&["b"])).await.stop().await;
 }
 
 #[tokio::test]

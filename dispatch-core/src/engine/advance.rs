@@ -76,6 +76,7 @@ impl Engine {
         for (driver, silent) in news {
             self.note_silence(driver, silent);
         }
+        self.count_reports();
         for (order, driver) in departed {
             self.emit(EventKind::Departed { order, driver });
         }

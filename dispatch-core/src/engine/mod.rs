@@ -41,6 +41,8 @@ pub struct Engine {
     clock: Clock,
     /// The last position of every driver on shift that has one, sorted by driver. Soft: gone after a restart.
     sighted: Vec<(DriverId, Anchor)>,
+    /// Whether too few drivers had reported since the last outage when the engine last looked at them.
+    too_few_reported: bool,
     /// Who causes what is emitted now.
     actor: Actor,
     /// The events of the call under way.
@@ -161,6 +163,7 @@ impl Engine {
             score,
             clock,
             sighted: Vec::new(),
+            too_few_reported: true,
             actor: Actor::SYSTEM,
             pending: Vec::new(),
         }

@@ -30,14 +30,21 @@ impl Engine {
         self.emit(EventKind::Resumed { down_for, extended });
         self.clock = Clock { now: self.now(), ..Clock::default() };
         self.sighted.clear();
+        self.too_few_reported = true;
+        self.count_reports();
         Ok(())
     }
 
-    /// Whether too few drivers have reported since the end of an outage to pair them with orders.
+    /// Whether pairing waits for drivers to report.
     pub(super) fn awaits_reports(&self) -> bool {
-        let Some(resumed_at) = self.state.resumed_at.filter(|at| self.now() - *at < WAIT_FOR_REPORTS) else {
-            return false;
-        };
+        let is_early = |resumed_at| self.now() - resumed_at < WAIT_FOR_REPORTS;
+        self.too_few_reported && self.state.resumed_at.is_some_and(is_early)
+    }
+
+    /// Looks whether enough drivers have reported since the end of an outage to pair them with orders. Once they have, that is
+    /// that.
+    pub(super) fn count_reports(&mut self) {
+        let Some(resumed_at) = self.state.resumed_at.filter(|_| self.awaits_reports()) else { return };
         let could = |driver: &&Driver| matches!(driver.shift, Shift::On { .. }) && !driver.paused && !driver.silent;
         let drivers = self.derived.on_shift.iter().map(|id| &self.state.drivers[id]).filter(could);
         let (mut reported, mut all) = (0, 0);
@@ -45,6 +52,6 @@ impl Engine {
             all += 1;
             reported += usize::from(self.sighted(&driver.spec.id).is_some_and(|seen| seen.at >= resumed_at));
         }
-        reported * 100 < all * REPORTED_PERCENT
+        self.too_few_reported = reported * 100 < all * REPORTED_PERCENT;
     }
 }

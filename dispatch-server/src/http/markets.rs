@@ -5,7 +5,7 @@ use super::problem::Problem;
 use super::{ok, versioned, versioned_unless};
 use crate::State;
 use crate::auth::Caller;
-use crate::runner::{Market, World};
+use crate::runner::{Error, Market, World};
 use crate::wire::{
     ConfigReply, HealthReply, MarketReply, MarketStats, MarketsReply, RollBack, RulesBody, StatsQuery, StatsReply,
 };
@@ -90,6 +90,10 @@ pub(super) async fn live() -> Response {
 }
 
 pub(super) async fn ready(Extract(state): Extract<State>) -> Result<Response, Problem> {
+    let lag = state.handle().lag();
+    if lag.is_some_and(|lag| lag.holds_answers()) {
+        return Err(Error::DatabaseAway.into());
+    }
     let now = state.ask(|world| Ok(world.now())).await?;
-    Ok(ok(&HealthReply::ready(now, state.handle().lag())))
+    Ok(ok(&HealthReply::ready(now, lag)))
 }

@@ -147,6 +147,10 @@ impl State {
         act: impl FnOnce(&mut World, &Caller) -> Result<bool, Error> + Send + 'static,
         view: impl FnOnce(&World, &Caller) -> Result<T, Error> + Send + 'static,
     ) -> Result<(StatusCode, T), Problem> {
+        // An answer of the runner would wait for what is done and not in the database yet.
+        if self.handle().lag().is_some_and(|lag| lag.holds_answers()) {
+            return Err(Error::DatabaseAway.into());
+        }
         let done = move |world: &mut World| {
             let Done { created, before } = world.once(&caller, |world| act(world, &caller))?;
             let seen = view(world, &caller).map_err(|error| match error {

@@ -75,7 +75,9 @@ impl From<Code> for Kind {
             | Code::TooFast
             | Code::KeyReused => Self::Invalid,
             Code::RateLimited => Self::TooOften,
-            Code::Busy | Code::Full | Code::BacklogFull | Code::Late | Code::Stopping => Self::Unavailable,
+            Code::Busy | Code::Full | Code::BacklogFull | Code::DatabaseAway | Code::Late | Code::Stopping => {
+                Self::Unavailable
+            }
         }
     }
 }
@@ -222,6 +224,7 @@ impl From<Error> for Problem {
             Error::WhichDriver => (Code::NoDriver, Some("driver")),
             Error::Cursor => (Code::UnknownMarket, Some("cursor")),
             Error::BacklogFull => (Code::BacklogFull, None),
+            Error::DatabaseAway => (Code::DatabaseAway, None),
             Error::AlreadyDone => (Code::AlreadyDone, Some(IDEMPOTENCY_KEY)),
             Error::KeyReused => (Code::KeyReused, Some(IDEMPOTENCY_KEY)),
             Error::InFlight => (Code::InFlight, Some(IDEMPOTENCY_KEY)),

@@ -7,6 +7,7 @@ use dispatch_journal::{Batch, Directory, Journal};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use tokio::sync::watch;
 
@@ -25,9 +26,9 @@ pub(crate) struct Commits(Option<Running>);
 struct Running {
     shared: Arc<Shared>,
     thread: JoinHandle<Journal<Directory>>,
-    failed: watch::Receiver<Option<String>>,
     compactor: Compactor,
     feed: Option<Arc<Feed>>,
+    waits_for_follower: bool,
 }
 
 struct Shared {
@@ -36,6 +37,12 @@ struct Shared {
     filled: Condvar,
     /// There is room again.
     drained: Condvar,
+    /// What went wrong, once something has.
+    failed: watch::Sender<Option<String>>,
+    /// The last record before the process started.
+    before: u64,
+    /// Whether whoever has to have records before they are durable is there to take them.
+    is_open: AtomicBool,
 }
 
 #[derive(Default)]
@@ -64,7 +71,22 @@ impl Commits {
 
     /// What went wrong, once something has.
     pub(crate) fn failure(&self) -> Option<watch::Receiver<Option<String>>> {
-        self.0.as_ref().map(|running| running.failed.clone())
+        self.0.as_ref().map(|running| running.shared.failed.subscribe())
+    }
+
+    /// For a follower whom answers wait for: where to say what it has.
+    pub(super) fn acknowledge(&self) -> Option<Acknowledge> {
+        self.0.as_ref().filter(|running| running.waits_for_follower).map(|running| Acknowledge(running.shared.clone()))
+    }
+
+    /// Whether it may come and go whether what is done can become durable.
+    pub(crate) fn may_shut(&self) -> bool {
+        self.0.as_ref().is_some_and(|running| running.waits_for_follower)
+    }
+
+    /// Whether what is done now can become durable soon.
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.as_ref().is_none_or(|running| running.shared.is_open.load(Ordering::Acquire))
     }
 
     /// Has records written. Blocks while too many wait.
@@ -73,18 +95,17 @@ impl Commits {
         if records.is_empty() {
             return Ok(());
         }
+        let encoded: Vec<_> = records.iter().map(|record| (record.at, record.encode())).collect();
         let mut queue = shared.queue.lock();
         shared.drained.wait_while(&mut queue, |queue| queue.batch.bytes() > MAX_WAITING_BYTES && !queue.failed);
         if queue.failed {
             return Err(Failed);
         }
-        for record in records {
-            queue
-                .batch
-                .push(&record.encode())
-                .expect("what one command or window comes to is bounded by the limits of the market");
+        for (at, record) in &encoded {
+            let pushed = queue.batch.push(record);
+            pushed.expect("a request does little, and what a deadline comes to is divided");
             queue.brought += 1;
-            queue.at = record.at;
+            queue.at = *at;
         }
         shared.filled.notify_one();
         Ok(())
@@ -103,9 +124,11 @@ impl Commits {
             drop(queue);
             return reply();
         }
-        shared.drained.wait_while(&mut queue, |queue| queue.waiting.len() >= MAX_WAITING_ANSWERS && !queue.failed);
-        // Of a queue that failed nobody sends it: who waits for it is told that the server stops.
-        if !queue.failed {
+        if shared.is_open.load(Ordering::Acquire) {
+            shared.drained.wait_while(&mut queue, |queue| queue.waiting.len() >= MAX_WAITING_ANSWERS && !queue.failed);
+        }
+        // Otherwise nobody sends it, and who waits for it is told so.
+        if !queue.failed && queue.waiting.len() < MAX_WAITING_ANSWERS {
             let brought = queue.brought;
             queue.waiting.push_back((brought, reply));
         }
@@ -128,13 +151,61 @@ impl Drop for Commits {
     }
 }
 
+impl Shared {
+    /// Sends what waited for the records up to one.
+    fn settle(&self, durable: u64) {
+        let mut queue = self.queue.lock();
+        queue.durable = queue.durable.max(durable);
+        let ready = queue.waiting.partition_point(|(seq, _)| *seq <= durable);
+        let ready: Vec<_> = queue.waiting.drain(..ready).collect();
+        drop(queue);
+        self.drained.notify_one();
+        for (_, reply) in ready {
+            reply();
+        }
+    }
+
+    /// Nothing is answered any more that has not been, and nobody tries to write again.
+    fn fail(&self, problem: &str) {
+        tracing::error!("{problem}; nothing can be made durable any more, and the server stops");
+        // Whoever is told that there will be no answer is to know why.
+        self.failed.send_replace(Some(problem.to_owned()));
+        let mut queue = self.queue.lock();
+        queue.failed = true;
+        queue.waiting.clear();
+        drop(queue);
+        self.drained.notify_one();
+    }
+}
+
+/// A follower whom answers wait for.
+#[derive(Clone)]
+pub(crate) struct Acknowledge(Arc<Shared>);
+
+impl Acknowledge {
+    /// It has all records up to this one.
+    pub(crate) fn up_to(&self, seq: u64) {
+        self.0.settle(seq.saturating_sub(self.0.before));
+    }
+
+    /// Whether it takes records now.
+    pub(crate) fn set_open(&self, is_open: bool) {
+        self.0.is_open.store(is_open, Ordering::Release);
+    }
+
+    /// It will never have them.
+    pub(crate) fn fail(&self, problem: &str) {
+        self.0.fail(problem);
+    }
+}
+
 /// The thread that owns the journal.
 pub(super) struct Writer {
     shared: Arc<Shared>,
     journal: Journal<Directory>,
     sealed: std::sync::mpsc::SyncSender<()>,
-    failed: watch::Sender<Option<String>>,
     feed: Option<Arc<Feed>>,
+    waits_for_follower: bool,
 }
 
 impl Writer {
@@ -142,11 +213,18 @@ impl Writer {
         journal: Journal<Directory>,
         compactor: Compactor,
         feed: Option<Arc<Feed>>,
+        waits_for_follower: bool,
     ) -> std::io::Result<Commits> {
-        let queue = Mutex::new(Queue::default());
-        let shared = Arc::new(Shared { queue, filled: Condvar::new(), drained: Condvar::new() });
-        let (failed, failure) = watch::channel(None);
-        let writer = Self { shared: shared.clone(), journal, sealed: compactor.sealed(), failed, feed: feed.clone() };
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(Queue::default()),
+            filled: Condvar::new(),
+            drained: Condvar::new(),
+            failed: watch::channel(None).0,
+            before: journal.next_seq() - 1,
+            is_open: AtomicBool::new(!waits_for_follower),
+        });
+        let (writers, sealed) = (shared.clone(), compactor.sealed());
+        let writer = Self { shared: writers, journal, sealed, feed: feed.clone(), waits_for_follower };
         // What the last start wrote is sealed by this one, however little it is.
         let _ = compactor.sealed().try_send(());
         let run = || {
@@ -154,7 +232,7 @@ impl Writer {
             writer.run()
         };
         let thread = std::thread::Builder::new().name("journal".into()).spawn(run)?;
-        Ok(Commits(Some(Running { shared, thread, failed: failure, compactor, feed })))
+        Ok(Commits(Some(Running { shared, thread, compactor, feed, waits_for_follower })))
     }
 
     fn run(mut self) -> Journal<Directory> {
@@ -172,7 +250,8 @@ impl Writer {
             self.shared.drained.notify_one();
             let segment = self.journal.segment().clone();
             if let Err(error) = self.journal.commit(&batch, at.as_millis()) {
-                return self.fail(&chain(&error));
+                self.shared.fail(&chain(&error));
+                return self.journal;
             }
             if let Some(feed) = &self.feed {
                 feed.offer(&batch, self.journal.next_seq() - 1);
@@ -181,30 +260,11 @@ impl Writer {
                 // If one is being made already, the next will have this segment in it as well.
                 let _ = self.sealed.try_send(());
             }
-            let mut queue = self.shared.queue.lock();
-            queue.durable += batch.len() as u64;
-            let durable = queue.durable;
-            let ready = queue.waiting.partition_point(|(seq, _)| *seq <= durable);
-            let ready: Vec<_> = queue.waiting.drain(..ready).collect();
-            drop(queue);
-            self.shared.drained.notify_one();
-            for (_, reply) in ready {
-                reply();
+            if !self.waits_for_follower {
+                self.shared.settle(self.journal.next_seq() - 1 - self.shared.before);
             }
             batch.clear();
         }
-    }
-
-    /// Nothing is answered any more that has not been, and nobody tries to write again.
-    fn fail(self, problem: &str) -> Journal<Directory> {
-        tracing::error!("{problem}; nothing can be made durable any more, and the server stops");
-        let mut queue = self.shared.queue.lock();
-        queue.failed = true;
-        queue.waiting.clear();
-        drop(queue);
-        self.shared.drained.notify_one();
-        self.failed.send_replace(Some(problem.to_owned()));
-        self.journal
     }
 
     /// Seals what was written: a segment that is not the newest has to be whole, or is damaged.

@@ -1,13 +1,13 @@
 //! Requests that are to be carried out once, however often they are sent: what was accepted under which idempotency key.
 
 use dispatch_core::{Millis, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 
 /// For how long a key is known.
-const KNOWN_FOR: Millis = Millis::from_mins(24 * 60);
+pub(crate) const KNOWN_FOR: Millis = Millis::from_mins(24 * 60);
 
 /// Most keys that are known; past it the oldest are forgotten early.
 const MAX_KNOWN: usize = 1_000_000;
@@ -66,8 +66,8 @@ pub(crate) struct Accepted {
 }
 
 /// The requests that were accepted lately.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Vec<(Timestamp, Accepted)>", into = "Vec<(Timestamp, Accepted)>")]
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(from = "Vec<(Timestamp, Accepted)>")]
 pub(crate) struct Keys {
     known: BTreeMap<Mark, (Timestamp, Accepted)>,
     by_age: VecDeque<(Timestamp, Mark)>,
@@ -77,6 +77,12 @@ impl Keys {
     pub(crate) fn get(&self, key: Mark, now: Timestamp) -> Option<&Accepted> {
         let (at, accepted) = self.known.get(&key)?;
         (now - *at < KNOWN_FOR).then_some(accepted)
+    }
+
+    /// All that are known and when they were accepted, oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(Timestamp, Accepted)> {
+        // One that was used again since it was forgotten counts as of then.
+        self.by_age.iter().filter_map(|(at, key)| self.known.get(key).filter(|(latest, _)| latest == at))
     }
 
     /// Keeps a request, whose time is not before that of any other, and forgets old ones.
@@ -105,9 +111,9 @@ impl From<Vec<(Timestamp, Accepted)>> for Keys {
     }
 }
 
-impl From<Keys> for Vec<(Timestamp, Accepted)> {
-    fn from(keys: Keys) -> Self {
-        keys.by_age.into_iter().filter_map(|(_, key)| keys.known.get(&key).copied()).collect()
+impl Serialize for Keys {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
     }
 }
 

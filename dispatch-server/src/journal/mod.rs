@@ -6,17 +6,18 @@ mod feed;
 mod keys;
 mod record;
 
-pub(crate) use commits::{Commits, Failed, Reply};
+pub(crate) use commits::{Acknowledge, Commits, Failed, Reply};
 pub(crate) use feed::{Feed, Next};
-pub(crate) use keys::{Accepted, Keys, Mark, Once};
+pub(crate) use keys::{Accepted, KNOWN_FOR, Keys, Mark, Once};
 pub(crate) use record::{Image, Record, Watch};
 
 use crate::config::{Durability, DurabilityConfig};
 use commits::Writer;
 use dispatch_core::{Digest, MarketId, Snapshot, Timestamp};
-use dispatch_journal::{Directory, Journal, Log, OpenError, Options, is_unwritten, save_snapshot};
+use dispatch_journal::{Directory, Disk, DiskFile, Journal, Log, OpenError, Options, is_unwritten, save_snapshot};
 use std::error::Error;
 use std::fmt::Write;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,8 +26,6 @@ pub(crate) struct Restored {
     pub(crate) image: Image,
     /// The last record in it.
     pub(crate) seq: u64,
-    /// The epoch it was written in.
-    pub(crate) epoch: u32,
 }
 
 /// Whoever follows what is written, beside the journal.
@@ -34,43 +33,84 @@ pub(crate) struct Followed {
     pub(crate) feed: Arc<Feed>,
     /// Where the records are.
     pub(crate) directory: Directory,
-    /// The epoch they are written in from now on.
-    pub(crate) epoch: u32,
+    /// Which directory that is.
+    pub(crate) identity: String,
+    /// Whom to tell what was applied, if answers wait for it.
+    pub(crate) acknowledge: Option<Acknowledge>,
 }
 
 /// Opens what is kept and reads it: what it amounts to, and where to write on. An empty directory is filled by `restore`, if
-/// there is somebody who may follow.
+/// there is somebody who may follow; it is told which directory it is.
 pub(crate) fn open(
     config: &DurabilityConfig,
     now: Timestamp,
-    restore: Option<impl FnOnce() -> Result<Option<Restored>, String>>,
+    restore: Option<impl FnOnce(&str) -> Result<Option<Restored>, String>>,
 ) -> Result<(Image, Commits, Option<Followed>), String> {
-    let sync = match config.mode {
+    let (sync, waits_for_follower) = match config.mode {
         Durability::Memory => return Ok((Image::default(), Commits::none(), None)),
-        Durability::Process => false,
-        Durability::Sync => true,
+        Durability::Process => (false, false),
+        Durability::Sync => (true, false),
+        Durability::Postgres => (true, true),
     };
     let directory = Directory::open(&config.data_dir).map_err(|error| chain(&error))?;
     let reader = directory.reader();
-    let (is_followed, mut epoch) = (restore.is_some(), 0);
-    if let Some(restore) = restore
-        && is_unwritten(&reader).map_err(|error| chain(&error))?
-        && let Some(restored) = restore()?
-    {
-        // A server that stops before it has begun to write restores again.
-        save_snapshot(&reader, restored.seq, &restored.image.encode()).map_err(|error| chain(&error))?;
-        epoch = restored.epoch;
+    let mut identity = None;
+    if let Some(restore) = restore {
+        let identity = identity.insert(identity_of(&reader).map_err(|error| chain(&error))?);
+        if is_unwritten(&reader).map_err(|error| chain(&error))?
+            && let Some(restored) = restore(identity)?
+        {
+            // A server that stops before it has begun to write restores again.
+            save_snapshot(&reader, restored.seq, &restored.image.encode()).map_err(|error| chain(&error))?;
+        }
     }
     let mut log = Log::open(directory).map_err(|error| chain(&error))?;
     let image = read(&mut log)?;
-    log.go_on_after(epoch);
     let options = Options { sync, segment_bytes: config.segment_bytes };
     let journal = Journal::start(log, options, now.as_millis()).map_err(|error| chain(&error))?;
-    let feed = is_followed.then(|| Arc::new(Feed::new(journal.next_seq() - 1)));
-    let followed = feed.clone().map(|feed| Followed { feed, directory: reader.reader(), epoch: journal.epoch() });
-    let compactor = compact::Compactor::start(reader, config.keep, feed.clone()).map_err(|error| error.to_string())?;
-    let commits = Writer::start(journal, compactor, feed).map_err(|error| error.to_string())?;
+    let last = journal.next_seq() - 1;
+    let feed = identity.is_some().then(|| Arc::new(Feed::new(last)));
+    let compactor = compact::Compactor::start(reader.reader(), config.keep, feed.clone());
+    let compactor = compactor.map_err(|error| error.to_string())?;
+    let commits = Writer::start(journal, compactor, feed.clone(), waits_for_follower);
+    let commits = commits.map_err(|error| error.to_string())?;
+    let acknowledge = commits.acknowledge();
+    let followed = feed.zip(identity);
+    let followed = followed.map(|(feed, identity)| Followed { feed, directory: reader, identity, acknowledge });
     Ok((image, commits, followed))
+}
+
+/// Where a data directory says which one it is.
+const IDENTITY: &str = "identity";
+
+/// Which data directory this is, drawn once: what it holds may be found elsewhere, too.
+fn identity_of(directory: &Directory) -> Result<String, OpenError> {
+    let failed = |source| OpenError::Io { file: IDENTITY.to_owned(), source };
+    match directory.read(IDENTITY) {
+        Ok(bytes) if bytes.len() == 33 => Ok(String::from_utf8_lossy(&bytes[..32]).into_owned()),
+        Ok(_) => Err(OpenError::Damage { file: IDENTITY.to_owned(), offset: 0, problem: "it has no 32 digits".into() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let unfinished = format!("{IDENTITY}.unfinished");
+            let write = || {
+                let identity = drawn()?;
+                let mut file = directory.create(&unfinished)?;
+                file.append(format!("{identity}\n").as_bytes())?;
+                file.sync()?;
+                directory.rename(&unfinished, IDENTITY)?;
+                Disk::sync(directory)?;
+                Ok(identity)
+            };
+            write().map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// A name of 32 hexadecimal digits that nothing else has.
+pub(crate) fn drawn() -> io::Result<String> {
+    let mut bits = [0_u8; 16];
+    getrandom::fill(&mut bits)?;
+    Ok(format!("{:032x}", u128::from_le_bytes(bits)))
 }
 
 /// What a log amounts to.
@@ -114,11 +154,37 @@ pub fn verify_data_dir(path: &Path) -> Result<DataDirReport, VerifyError> {
     let failed = |error: OpenError| VerifyError(chain(&error));
     let mut log = Log::open(Directory::read_only(path)).map_err(failed)?;
     let all = log.replay_all(|_| Ok(())).map_err(failed)?;
-    let damage = log.check_snapshots().map_err(failed)?.into_iter().filter_map(|(_, problem)| problem).collect();
+    let (mut whole, mut damage) = (Vec::new(), Vec::new());
+    for (seq, problem) in log.check_snapshots().map_err(failed)? {
+        problem.map_or_else(|| whole.push(seq), |problem| damage.push(problem));
+    }
+    for (number, seq) in whole.iter().enumerate() {
+        let before = number.checked_sub(1).map(|before| whole[before]);
+        check_snapshot(&log, before, *seq).map_err(VerifyError)?;
+    }
     let image = read(&mut log).map_err(VerifyError)?;
     let market = |(id, snapshot): (MarketId, Snapshot)| (id, snapshot.state().seq, snapshot.state().hash());
     let markets = image.markets.into_iter().map(market).collect();
     Ok(DataDirReport { records: all.records, last: all.last, markets, torn: all.torn, damage })
+}
+
+/// Folds the records since the snapshot before one, or since the first record if that is there: that has to come to the same.
+fn check_snapshot(log: &Log<Directory>, before: Option<u64>, seq: u64) -> Result<(), String> {
+    let failed = |error: OpenError| chain(&error);
+    let read = |seq| Image::decode(&log.snapshot_at(seq).map_err(failed)?.bytes);
+    let mut image = match before {
+        Some(before) => read(before)?,
+        None if log.segments().first().is_some_and(|first| first.first == 1) => Image::default(),
+        None => return Ok(()),
+    };
+    let apply = |record: dispatch_journal::Record<'_>| {
+        if record.seq > seq { Ok(()) } else { image.apply(Record::decode(record.payload)?) }
+    };
+    log.replay_after(before.unwrap_or(0), apply).map_err(failed)?;
+    if image == read(seq)? {
+        return Ok(());
+    }
+    Err(format!("the snapshot of all records up to {seq} is not what they come to"))
 }
 
 /// A data directory that a server would not start with.

@@ -126,7 +126,8 @@ pub fn verify_database(config: &ServerConfig) -> Result<DatabaseReport, Database
     let database = database(config)?;
     let read = async {
         let mut session = Session::connect(&database).await?;
-        let restored = restore::read(&mut session, &database).await?;
+        session.begin_to_read().await?;
+        let restored = restore::read(&mut session, &database.server).await?;
         session.close().await;
         let Some(restored) = restored else { return Ok(DatabaseReport::default()) };
         let markets = restored.image.markets.into_iter();

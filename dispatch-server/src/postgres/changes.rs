@@ -1,5 +1,6 @@
 //! What records change: which rows have to be written, and what is added to the history.
 
+use super::session::Applied;
 use crate::journal::{Accepted, Image, Record, Watch};
 use dispatch_core::{
     Driver, DriverId, Event, EventKind, KitchenStatus, MarketId, Millis, Offer, OfferId, OfferOutcome, Order, OrderId,
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     /// The last record.
-    pub(super) upto: u64,
+    pub(super) upto: Applied,
     /// How long the records are that came through the feed or from the disk.
     pub(super) bytes: u64,
     /// All rows have to be written: the database may be anywhere before.
@@ -20,6 +21,9 @@ pub(super) struct Changes {
     pub(super) drivers: BTreeSet<(MarketId, DriverId)>,
     /// With how it was last, where it left the engine's memory.
     pub(super) orders: BTreeMap<(MarketId, OrderId), Option<Gone<Order>>>,
+    /// Orders that were placed, and others that had left memory when their ids were used again.
+    pub(super) placed: BTreeSet<(MarketId, OrderId)>,
+    pub(super) former: Vec<(MarketId, Gone<Order>)>,
     pub(super) offers: BTreeMap<(MarketId, OfferId), Option<Gone<Offer>>>,
     pub(super) events: Vec<Entry>,
     pub(super) rules: Vec<Rules>,
@@ -123,13 +127,13 @@ const NEWS: Millis = Millis::from_mins(1);
 
 impl Changes {
     /// Everything that an image has.
-    pub(super) fn of_all(image: &Image, upto: u64) -> Self {
+    pub(super) fn of_all(image: &Image, seq: u64) -> Self {
+        let upto = Applied { seq, hash: String::new() };
         let mut changes = Self { upto, all: true, ..Self::default() };
         // Which market each was kept with is known to the records alone, and matters to nobody.
-        let known: Vec<(Timestamp, Accepted)> = image.keys.clone().into();
-        let first = image.markets.keys().next();
-        let all = known.into_iter().filter_map(|(at, accepted)| Some((first?.clone(), at, accepted)));
-        changes.accepted = all.collect();
+        if let Some(first) = image.markets.keys().next() {
+            changes.accepted = image.keys.iter().map(|(at, accepted)| (first.clone(), *at, *accepted)).collect();
+        }
         for (market, snapshot) in &image.markets {
             let state = snapshot.state();
             let parts = MarketParts { rules: true, demand: true, readiness: true };
@@ -147,16 +151,18 @@ impl Changes {
         self.markets.entry(record.market.clone()).or_default();
         self.now = record.at;
         image.apply_seen(record, self)?;
-        self.upto = seq;
+        self.upto.seq = seq;
         Ok(())
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.upto == 0
+        self.upto.seq == 0
     }
 
     fn order(&mut self, market: &MarketId, order: &OrderId) {
-        self.orders.insert((market.clone(), order.clone()), None);
+        if let Some(Some(former)) = self.orders.insert((market.clone(), order.clone()), None) {
+            self.former.push((market.clone(), former));
+        }
     }
 
     fn driver(&mut self, market: &MarketId, driver: &DriverId) {
@@ -224,7 +230,10 @@ impl Watch for Changes {
         match &event.kind {
             // The first event of a market is the first of its parts, too.
             EventKind::Configured { .. } => *parts = MarketParts { rules: true, demand: true, readiness: true },
-            EventKind::OrderPlaced { .. } => parts.demand = true,
+            EventKind::OrderPlaced { order, .. } => {
+                parts.demand = true;
+                self.placed.insert((market.clone(), order.id.clone()));
+            }
             EventKind::KitchenProgressed { status: KitchenStatus::Ready, .. } => parts.readiness = true,
             _ => {}
         }

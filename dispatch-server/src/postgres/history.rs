@@ -53,7 +53,6 @@ columns!(SampleColumns { market: String, driver: String, at: Option<i64>, lat: f
 
 /// Writes what was added, but for assignments, which follow the orders.
 pub(super) async fn write(session: &mut Session, changes: &Changes, image: &Image) -> Result<(), Trouble> {
-    partitions(session, changes).await?;
     events(session, changes).await?;
     rules(session, changes, image).await?;
     assignments(session, changes).await?;
@@ -61,8 +60,8 @@ pub(super) async fn write(session: &mut Session, changes: &Changes, image: &Imag
     keys(session, changes).await
 }
 
-/// Makes the partitions that rows of history go to.
-async fn partitions(session: &mut Session, changes: &Changes) -> Result<(), Trouble> {
+/// Before the transaction: makes the partitions that rows of history go to.
+pub(super) async fn partitions(session: &mut Session, changes: &Changes) -> Result<(), Trouble> {
     for entry in &changes.events {
         session.partition("events", entry.at).await?;
     }
@@ -223,7 +222,7 @@ async fn keys(session: &mut Session, changes: &Changes) -> Result<(), Trouble> {
              ON CONFLICT (market, key) DO UPDATE SET payload = excluded.payload, created = excluded.created,
                  at = excluded.at, seq = excluded.seq",
         );
-        session.run(columns.bind(insert).bind(changes.upto.cast_signed())).await?;
+        session.run(columns.bind(insert).bind(changes.upto.seq.cast_signed())).await?;
     }
     Ok(())
 }

@@ -75,10 +75,12 @@ enum Trouble {
     Journal(String),
     #[error("{0}")]
     Archive(String),
+    #[error("writing to it panicked; this is a bug")]
+    Bug,
 }
 
 /// The database of a server, as it is configured.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Database {
     place: String,
     options: PgConnectOptions,
@@ -108,14 +110,18 @@ impl Database {
         }
     }
 
-    /// What it holds of this server, if it has been here before. Blocks.
-    pub(crate) fn restore(&self) -> Result<Option<Restored>, String> {
+    /// What it holds of this server, if it has been here before: the server goes on in this data directory from then on, and in
+    /// no other. Blocks.
+    pub(crate) fn restore(&self, directory: &str) -> Result<Option<Restored>, String> {
         tracing::info!("the data directory is empty: looking whether {} has what was in it", self.place);
         let restored = blocking(async {
             let mut session = self.session().await?;
-            let restored = restore::read(&mut session, self).await;
+            session.begin().await?;
+            let is_known = session.take_over(&self.server, directory).await?;
+            let restored = if is_known { restore::read(&mut session, &self.server).await? } else { None };
+            session.commit().await?;
             session.close().await;
-            restored
+            Ok::<_, Trouble>(restored)
         });
         let restored = restored.map_err(|trouble| {
             let trouble = chain(&trouble);

@@ -3,12 +3,13 @@
 use super::breaker::Breaker;
 use super::changes::Changes;
 use super::samples::{Sample, Samples};
-use super::session::{Holder, Session};
+use super::session::{Applied, Holder, Session};
 use super::{Database, Trouble, history, restore, rows};
-use crate::journal::{Feed, Followed, Image, Next, Record, chain};
-use dispatch_journal::{Directory, Disk, Log, OpenError, read_on};
+use crate::journal::{Acknowledge, Feed, Followed, Image, Mark, Next, Record, chain, drawn};
+use dispatch_journal::{Directory, Log, OpenError, read_on, segments};
 use parking_lot::Mutex;
 use sqlx::query;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -20,6 +21,13 @@ const MAX_BYTES: u64 = 16 << 20;
 
 /// How often the backlog and the disk are looked at while the database is away.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// A server that stops waits this long for the database, on top of what it is patient with one statement: what is not there by
+/// then will be after the next start.
+const LAST_CALL: Duration = Duration::from_secs(10);
+
+/// Writing everything anew may take this long for one statement.
+const MUCH: Duration = Duration::from_mins(10);
 
 /// How soon a first failure is tried again.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -48,6 +56,15 @@ pub(crate) struct Lag {
     pub(crate) backlog_bytes: u64,
     /// Whether orders are refused because of it.
     pub(crate) is_full: bool,
+    /// Whether answers wait for it.
+    is_awaited: bool,
+}
+
+impl Lag {
+    /// Whether answers wait for a database that is not there.
+    pub(crate) fn holds_answers(&self) -> bool {
+        self.is_awaited && self.link != Link::Connected
+    }
 }
 
 /// The projector's thread, and what it is asked.
@@ -55,24 +72,24 @@ pub(crate) struct Projection {
     thread: Mutex<Option<JoinHandle<()>>>,
     feed: Arc<Feed>,
     link: Arc<Mutex<Link>>,
+    is_awaited: bool,
     samples: Samples,
 }
 
 impl Projection {
     /// Begins to follow.
     pub(crate) fn start(database: Database, followed: Followed) -> std::io::Result<Self> {
-        let Followed { feed, directory, epoch } = followed;
+        let Followed { feed, directory, identity, acknowledge } = followed;
         let link = Arc::new(Mutex::new(Link::Connecting));
         let (samples, taken) = Samples::new(database.sample_every);
-        let mut bits = [0_u8; 16];
-        getrandom::fill(&mut bits)?;
-        let token = format!("{:032x}", u128::from_le_bytes(bits));
-        let holder = Holder { server: database.server.clone(), epoch: i64::from(epoch), token };
+        let holder = Holder { server: database.server.clone(), directory: identity, token: drawn()?, epoch: None };
+        let is_awaited = acknowledge.is_some();
         let breaker = Breaker::new(FIRST_WAIT, database.longest_wait);
         let known = feed.durable();
-        let projector = Projector {
+        let mut projector = Projector {
             database,
             feed: feed.clone(),
+            acknowledge,
             link: link.clone(),
             directory,
             holder,
@@ -82,16 +99,23 @@ impl Projection {
             session: None,
             image: None,
             applied: 0,
+            closing: None,
             changes: Changes::default(),
             samples: taken,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let run = move || {
-            let _guard = SayOnPanic(projector.link.clone());
-            runtime.block_on(projector.run());
+            // A bug in the projection is no reason to stop dispatching: it counts as a database that is away.
+            while catch_unwind(AssertUnwindSafe(|| runtime.block_on(projector.run()))).is_err() {
+                projector.forget();
+                projector.fail(&Trouble::Bug);
+                if projector.closing.is_some() {
+                    break;
+                }
+            }
         };
         let thread = std::thread::Builder::new().name("postgres".into()).spawn(run)?;
-        Ok(Self { thread: Mutex::new(Some(thread)), feed, link, samples })
+        Ok(Self { thread: Mutex::new(Some(thread)), feed, link, is_awaited, samples })
     }
 
     /// Takes positions in.
@@ -106,28 +130,14 @@ impl Projection {
             durable: self.feed.durable(),
             backlog_bytes: self.feed.backlog_bytes(),
             is_full: self.feed.is_full(),
+            is_awaited: self.is_awaited,
         }
     }
 
-    /// Waits until all is written, or cannot be now, once the journal is closed. Blocks.
+    /// Waits until all is written, or cannot be soon, once the journal is closed. Blocks.
     pub(crate) fn join(&self) {
         if let Some(thread) = self.thread.lock().take() {
-            // A panic has been said.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// A bug in the projection is no reason to stop dispatching.
-struct SayOnPanic(Arc<Mutex<Link>>);
-
-impl Drop for SayOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!(
-                "the thread that writes to PostgreSQL panicked; this is a bug, and nothing more is written there"
-            );
-            *self.0.lock() = Link::Away;
+            thread.join().expect("what panics there is caught");
         }
     }
 }
@@ -135,6 +145,8 @@ impl Drop for SayOnPanic {
 struct Projector {
     database: Database,
     feed: Arc<Feed>,
+    /// Whom to tell what is in the tables, if answers wait for it.
+    acknowledge: Option<Acknowledge>,
     link: Arc<Mutex<Link>>,
     directory: Directory,
     holder: Holder,
@@ -147,16 +159,29 @@ struct Projector {
     image: Option<Image>,
     /// The last record in the tables.
     applied: u64,
+    /// When nothing more was to come.
+    closing: Option<Instant>,
     /// What is to be written next; kept as it is until it is known to be written.
     changes: Changes,
     samples: Receiver<Sample>,
 }
 
+/// What a step came to.
+enum Step {
+    /// There was nothing to write.
+    Idle,
+    /// All there was, was written.
+    Wrote,
+    /// As much as one transaction takes was written, and there is more.
+    WroteSome,
+}
+
 impl Projector {
-    async fn run(mut self) {
-        loop {
-            let closing = self.feed.is_closed();
-            if !closing && let Err(wait) = self.breaker.admit(self.started.elapsed()) {
+    async fn run(&mut self) {
+        while !self.is_over() {
+            if self.closing.is_none()
+                && let Err(wait) = self.breaker.admit(self.started.elapsed())
+            {
                 self.look();
                 // Only the end of the server is news to whoever waits for the database.
                 let _ = timeout(wait.min(LOOK), self.closed()).await;
@@ -164,16 +189,17 @@ impl Projector {
             }
             let began = Instant::now();
             match self.step().await {
-                Ok(true) => {
+                Ok(Step::WroteSome) => self.look(),
+                Ok(Step::Wrote) => {
                     let took = began.elapsed();
                     self.look();
-                    if !closing {
+                    if self.closing.is_none() && self.acknowledge.is_none() {
                         // Writing takes half of the time at most, and what comes meanwhile is written together.
                         let _ = timeout(took.max(self.database.flush), self.closed()).await;
                     }
                 }
-                Ok(false) if closing => break,
-                Ok(false) => {
+                Ok(Step::Idle) if self.closing.is_some() => break,
+                Ok(Step::Idle) => {
                     self.look();
                     if timeout(LOOK, self.feed.news()).await.is_err()
                         && let Err(trouble) = self.ping().await
@@ -181,23 +207,10 @@ impl Projector {
                         self.fail(&trouble);
                     }
                 }
-                Err(Trouble::Fenced(problem)) => {
-                    self.set_link(Link::Fenced);
-                    tracing::error!(
-                        "PostgreSQL at {}: {problem}. Nothing more is written there. If this is the server that is to go on, \
-                         stop the other one and start this one again; if not, stop it",
-                        self.database.place
-                    );
-                    self.session = None;
-                    while !self.feed.is_closed() {
-                        self.look();
-                        let _ = timeout(LOOK, self.closed()).await;
-                    }
-                    return;
-                }
+                Err(Trouble::Fenced(problem)) => return self.stand_by(&problem).await,
                 Err(trouble) => {
                     self.fail(&trouble);
-                    if closing {
+                    if self.closing.is_some() {
                         break;
                     }
                 }
@@ -208,9 +221,30 @@ impl Projector {
         }
         let left = self.feed.durable().saturating_sub(self.applied);
         if left > 0 {
-            tracing::warn!(
-                "{left} records are not in PostgreSQL yet; they will be once it answers, after the next start"
-            );
+            tracing::warn!("{left} records are not in PostgreSQL; the next start writes them");
+        }
+    }
+
+    /// Notices when nothing more is to come, and whether the time for what is left is over.
+    fn is_over(&mut self) -> bool {
+        if self.closing.is_none() && self.feed.is_closed() {
+            self.closing = Some(Instant::now());
+        }
+        self.closing.is_some_and(|since| since.elapsed() > LAST_CALL)
+    }
+
+    /// Somebody else writes in this server's place: writes nothing any more.
+    async fn stand_by(&mut self, problem: &str) {
+        self.set_link(Link::Fenced);
+        let place = &self.database.place;
+        tracing::error!("PostgreSQL at {place}: {problem}. Nothing more is written there");
+        self.session = None;
+        if let Some(acknowledge) = &self.acknowledge {
+            acknowledge.fail(problem);
+        }
+        while !self.feed.is_closed() {
+            self.look();
+            let _ = timeout(LOOK, self.closed()).await;
         }
     }
 
@@ -229,16 +263,10 @@ impl Projector {
         }
     }
 
-    /// Writes what is next; false if there is nothing.
-    async fn step(&mut self) -> Result<bool, Trouble> {
+    /// Writes what is next.
+    async fn step(&mut self) -> Result<Step, Trouble> {
         if self.session.is_none() {
-            let mut session = self.database.session().await?;
-            let applied = session.claim(&self.holder).await?;
-            self.settle(applied);
-            if self.image.is_none() {
-                self.load(&mut session).await?;
-            }
-            self.feed.set_applied(self.applied);
+            let session = self.connect().await?;
             self.session = Some(session);
         }
         if self.changes.is_empty() {
@@ -247,54 +275,84 @@ impl Projector {
         self.keep_samples().await?;
         if self.changes.is_empty() {
             self.succeed();
-            return Ok(false);
+            return Ok(Step::Idle);
         }
-        let (Some(session), Some(image)) = (&mut self.session, &self.image) else { return Ok(false) };
+        let (Some(session), Some(image)) = (&mut self.session, &self.image) else { return Ok(Step::Idle) };
+        if self.changes.all {
+            session.be_patient(MUCH).await?;
+        }
+        rows::partitions(session, &self.changes).await?;
+        history::partitions(session, &self.changes).await?;
         session.begin().await?;
-        session.advance(&self.holder, self.applied, self.changes.upto, image.at).await?;
+        session.advance(&self.holder, self.applied, &self.changes.upto, image.at).await?;
         rows::write(session, &self.holder.server, &self.changes, image).await?;
         history::write(session, &self.changes, image).await?;
         session.commit().await?;
+        if self.changes.all {
+            session.be_patient(self.database.patience).await?;
+        }
+        let is_all = self.changes.bytes < MAX_BYTES;
         self.written();
         self.succeed();
-        Ok(true)
+        Ok(if is_all { Step::Wrote } else { Step::WroteSome })
+    }
+
+    /// Connects, as the one who writes, and knows what the tables hold.
+    async fn connect(&mut self) -> Result<Session, Trouble> {
+        let mut session = self.database.session().await?;
+        let (directory, durable) = (&self.directory, self.feed.durable());
+        let applied = session.claim(&mut self.holder, |applied| fits(applied, directory, durable)).await?;
+        self.settle(applied.seq);
+        if self.image.is_none() {
+            self.load(&mut session).await?;
+        }
+        self.applied_up_to(self.applied);
+        Ok(session)
     }
 
     /// All that was to be written is.
     fn written(&mut self) {
-        self.applied = self.changes.upto;
+        self.applied = self.changes.upto.seq;
         self.changes = Changes::default();
-        self.feed.set_applied(self.applied);
+        self.applied_up_to(self.applied);
+    }
+
+    fn applied_up_to(&self, seq: u64) {
+        self.feed.set_applied(seq);
+        if let Some(acknowledge) = &self.acknowledge {
+            acknowledge.up_to(seq);
+        }
     }
 
     /// Finds out what became of a transaction in doubt: the tables are where they were before it, or after it.
     fn settle(&mut self, applied: u64) {
         if self.image.is_none() {
             self.applied = applied;
-        } else if applied == self.changes.upto && !self.changes.is_empty() {
+        } else if applied == self.changes.upto.seq && !self.changes.is_empty() {
             tracing::info!("what was being written to PostgreSQL when it went away is there");
             self.written();
         } else if applied != self.applied {
             // Somebody set it back, or restored an older backup: begin from what is there.
-            (self.image, self.changes, self.applied) = (None, Changes::default(), applied);
+            self.forget();
+            self.applied = applied;
         }
+    }
+
+    /// What is known of the tables may be wrong: they are read again.
+    fn forget(&mut self) {
+        (self.session, self.image, self.changes) = (None, None, Changes::default());
     }
 
     /// Reads what the tables hold, or, where the journal does not go back that far, what the journal begins with.
     async fn load(&mut self, session: &mut Session) -> Result<(), Trouble> {
-        let durable = self.feed.durable();
-        if self.applied > durable {
-            return Err(Trouble::Fenced(format!(
-                "it holds server `{}` up to record {}, and the data directory ends with {durable}: one of them belongs to \
-                 another server, or the directory lost what it had. Set postgres.server to another name, or move the data \
-                 directory away to go on from the database",
-                self.database.server, self.applied
-            )));
-        }
         match read_on(&self.directory, self.applied, |_| Ok(())) {
             Ok(_) => {
-                let restored = restore::read(session, &self.database).await?;
-                self.image = Some(restored.map_or_else(Image::default, |restored| restored.image));
+                session.begin_to_read().await?;
+                let restored = restore::read(session, &self.database.server).await?;
+                session.commit().await?;
+                let restored = restored.filter(|restored| restored.seq == self.applied);
+                let moved = || Trouble::Nonsense("somebody else is writing there".into());
+                self.image = Some(restored.ok_or_else(moved)?.image);
             }
             Err(OpenError::Gap { .. }) => {
                 let mut log = Log::open(self.directory.reader()).map_err(|error| Trouble::Journal(chain(&error)))?;
@@ -318,10 +376,12 @@ impl Projector {
     /// Folds the next records.
     fn gather(&mut self) -> Result<(), Trouble> {
         let Some(image) = &mut self.image else { return Ok(()) };
-        let (changes, mut seq) = (&mut self.changes, self.applied);
+        let (changes, mut seq, mut last) = (&mut self.changes, self.applied, Vec::new());
         let mut fold = |seq: u64, record: &[u8]| {
             changes.bytes += record.len() as u64;
             changes.record(image, seq, Record::decode(record)?)?;
+            last.clear();
+            last.extend_from_slice(record);
             Ok::<u64, String>(changes.bytes)
         };
         let mut bytes = 0;
@@ -357,9 +417,10 @@ impl Projector {
                 break Ok(());
             }
         };
+        self.changes.upto.hash = hash(&last);
         gathered.map_err(|problem| {
             // Half a record may be in it.
-            (self.image, self.changes, self.session) = (None, Changes::default(), None);
+            self.forget();
             Trouble::Nonsense(format!("what it holds and what the journal says do not fit: {problem}"))
         })
     }
@@ -398,16 +459,24 @@ impl Projector {
 
     /// True if that is new.
     fn set_link(&self, link: Link) -> bool {
+        if let Some(acknowledge) = &self.acknowledge {
+            acknowledge.set_open(link == Link::Connected);
+        }
         std::mem::replace(&mut *self.link.lock(), link) != link
     }
 
     /// Looks how much there is to catch up with, and whether that is too much.
     fn look(&self) {
         let applied = self.feed.applied().unwrap_or(self.known);
-        let backlog = if self.feed.durable() > applied { self.backlog(applied) } else { 0 };
+        let backlog = if self.feed.durable() > applied { self.backlog(applied) } else { Some(0) };
+        // Of a directory that cannot be read just now, what was known last.
+        let backlog = backlog.unwrap_or_else(|| self.feed.backlog_bytes());
         self.feed.set_backlog(backlog);
+        let is_away = *self.link.lock() != Link::Connected;
         let crowded = backlog > self.database.max_backlog_bytes;
-        let low = backlog > 0 && free_bytes(&self.directory).is_some_and(|free| free < self.database.min_free_bytes);
+        let low = is_away
+            && backlog > 0
+            && free_bytes(&self.directory).is_some_and(|free| free < self.database.min_free_bytes);
         if self.feed.set_full(crowded || low) {
             match (crowded, low) {
                 (false, false) => tracing::info!("new orders are taken again"),
@@ -423,15 +492,47 @@ impl Projector {
     }
 
     /// How long the files are that hold a record after `applied`, in bytes.
-    fn backlog(&self, applied: u64) -> u64 {
-        let names = self.directory.list().unwrap_or_default();
-        let segments =
-            names.iter().filter_map(|name| Some((name.strip_suffix(".segment")?.get(..20)?.parse().ok()?, name)));
-        let mut segments: Vec<(u64, &String)> = segments.collect();
-        segments.sort_unstable();
-        let applied = segments.partition_point(|(first, _)| *first <= applied + 1).saturating_sub(1);
-        let len = |name: &String| std::fs::metadata(self.directory.path().join(name)).map_or(0, |file| file.len());
-        segments[applied..].iter().map(|(_, name)| len(name)).sum()
+    fn backlog(&self, applied: u64) -> Option<u64> {
+        let segments = segments(&self.directory).ok()?;
+        let first = segments.partition_point(|segment| segment.first <= applied + 1).saturating_sub(1);
+        let path = |name: String| self.directory.path().join(name);
+        // One that is gone meanwhile was applied.
+        let len = |name| std::fs::metadata(path(name)).map_or(0, |file| file.len());
+        Some(segments[first..].iter().map(|segment| len(segment.name())).sum())
+    }
+}
+
+/// A hash of a record, as the tables have it of the last one in them.
+fn hash(record: &[u8]) -> String {
+    Mark::of(&[record]).into()
+}
+
+/// Whether the tables and a journal say the same: they do not if one of them was put back to what it was before.
+fn fits(applied: &Applied, directory: &Directory, durable: u64) -> Result<(), Trouble> {
+    let way_out =
+        "Set postgres.server to another name, or begin with an empty data directory to go on from the database";
+    let Applied { seq, hash: known } = applied;
+    if *seq > durable {
+        let problem = format!("it goes up to record {seq}, and the data directory lost what it had after {durable}");
+        return Err(Trouble::Fenced(format!("{problem}. {way_out}")));
+    }
+    if *seq == 0 || known.is_empty() {
+        return Ok(());
+    }
+    let mut fits = true;
+    let read = read_on(directory, seq - 1, |record| {
+        fits &= record.seq != *seq || hash(record.payload) == *known;
+        Ok(())
+    });
+    match read {
+        Ok(_) if !fits => {
+            let problem =
+                format!("record {seq} is another one there than in the data directory, which lost what it had");
+            Err(Trouble::Fenced(format!("{problem}. {way_out}")))
+        }
+        // A record that is folded into a snapshot cannot be compared any more.
+        Ok(_) | Err(OpenError::Gap { .. }) => Ok(()),
+        Err(error) => Err(Trouble::Journal(chain(&error))),
     }
 }
 

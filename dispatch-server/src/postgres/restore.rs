@@ -1,35 +1,20 @@
 //! The engines' state, read back from the rows.
 
+use super::Trouble;
+use super::rows::{AllRules, Head};
 use super::session::Session;
-use super::{Database, Trouble};
-use crate::journal::{Image, Keys, Restored};
+use crate::journal::{Accepted, Image, KNOWN_FOR, Keys, Mark, Restored};
 use dispatch_core::{
-    DemandMap, Driver, DriverId, EngineConfig, MarketId, OfferBook, Order, OrderId, Readiness, Snapshot, State,
-    Timestamp,
+    DemandMap, Driver, DriverId, MarketId, OfferBook, Order, OrderId, Readiness, Snapshot, State, Timestamp,
 };
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::{Row, query};
 use std::collections::BTreeMap;
 
 /// Most rows read at once.
 const PAGE: i64 = 5_000;
-
-#[derive(Deserialize)]
-struct Head {
-    seq: u64,
-    at: Timestamp,
-    config_version: u32,
-    resumed_at: Option<Timestamp>,
-    offers_made: u64,
-}
-
-#[derive(Deserialize)]
-struct AllRules {
-    config: EngineConfig,
-    former_configs: BTreeMap<u32, EngineConfig>,
-}
 
 /// An offer book as it is written.
 #[derive(Serialize)]
@@ -38,34 +23,29 @@ struct Book {
     offers: BTreeMap<u64, Box<RawValue>>,
 }
 
-/// What the database holds of a server, if there is anything.
-pub(super) async fn read(session: &mut Session, database: &Database) -> Result<Option<Restored>, Trouble> {
-    session.begin_to_read().await?;
-    let select = query("SELECT applied_seq, applied_at_ms, epoch FROM dispatch.servers WHERE name = $1");
-    let server = session.rows(select.bind(&database.server)).await?;
-    let Some(server) = server.first() else {
-        session.commit().await?;
-        return Ok(None);
-    };
-    let (seq, at, epoch): (i64, Option<i64>, i64) =
-        (server.try_get("applied_seq")?, server.try_get("applied_at_ms")?, server.try_get("epoch")?);
+/// Within a transaction: what the database holds of a server, if there is anything.
+pub(super) async fn read(session: &mut Session, server: &str) -> Result<Option<Restored>, Trouble> {
+    let select = query("SELECT applied_seq, applied_at_ms FROM dispatch.servers WHERE name = $1");
+    let found = session.rows(select.bind(server)).await?;
+    let Some(row) = found.first() else { return Ok(None) };
+    let (seq, at): (i64, Option<i64>) = (row.try_get("applied_seq")?, row.try_get("applied_at_ms")?);
     let mut image = Image { at: at.map(Timestamp::from_millis), ..Image::default() };
     let select = query(
         "SELECT market, head::text, rules::text, demand::text, readiness::text FROM dispatch.markets WHERE server = $1",
     );
-    for row in session.rows(select.bind(&database.server)).await? {
+    for row in session.rows(select.bind(server)).await? {
         let name: String = row.try_get("market")?;
         let market = MarketId::new(&name).map_err(|error| Trouble::Nonsense(error.to_string()))?;
         let Head { seq, at, config_version, resumed_at, offers_made } = decode(&row.try_get::<String, _>("head")?)?;
-        let AllRules { config, former_configs } = decode(&row.try_get::<String, _>("rules")?)?;
+        let AllRules { config, former_configs }: AllRules<'_> = decode(&row.try_get::<String, _>("rules")?)?;
         let demand: DemandMap = decode(&row.try_get::<String, _>("demand")?)?;
         let readiness: Readiness = decode(&row.try_get::<String, _>("readiness")?)?;
         let state = State {
             seq,
             at,
             config_version,
-            config,
-            former_configs,
+            config: config.into_owned(),
+            former_configs: former_configs.into_owned(),
             resumed_at,
             orders: orders(session, &name).await?,
             drivers: drivers(session, &name, &market, &mut image.homes).await?,
@@ -75,33 +55,38 @@ pub(super) async fn read(session: &mut Session, database: &Database) -> Result<O
         };
         image.markets.insert(market, Snapshot::of(state));
     }
-    image.keys = keys(session, &database.server).await?;
-    session.commit().await?;
-    let epoch = u32::try_from(epoch).map_err(|error| Trouble::Nonsense(error.to_string()))?;
-    Ok(Some(Restored { image, seq: seq.cast_unsigned(), epoch }))
+    image.keys = keys(session, server, image.at).await?;
+    Ok(Some(Restored { image, seq: seq.cast_unsigned() }))
 }
 
-/// A request that was carried out, as it is written.
-#[derive(Serialize)]
-struct Accepted {
-    key: String,
-    payload: String,
-    created: bool,
-}
-
-async fn keys(session: &mut Session, server: &str) -> Result<Keys, Trouble> {
-    let select = query(
-        "SELECT k.key, k.payload, k.created, (extract(epoch FROM k.at) * 1000)::bigint AS at
-         FROM dispatch.idempotency_keys k JOIN dispatch.markets m ON m.market = k.market
-         WHERE m.server = $1 ORDER BY k.at, k.seq, k.key",
-    );
-    let mut known = Vec::new();
-    for row in session.rows(select.bind(server)).await? {
-        let (key, payload, created) = (row.try_get("key")?, row.try_get("payload")?, row.try_get("created")?);
-        known.push((Timestamp::from_millis(row.try_get("at")?), Accepted { key, payload, created }));
+/// The keys that were still known at the last record.
+async fn keys(session: &mut Session, server: &str, last: Option<Timestamp>) -> Result<Keys, Trouble> {
+    let since = last.map_or(0, |last| (last - KNOWN_FOR).as_millis());
+    let (mut known, mut after) = (Vec::new(), (String::new(), String::new()));
+    loop {
+        let select = query(
+            "SELECT k.market, k.key, k.payload, k.created, k.seq, (extract(epoch FROM k.at) * 1000)::bigint AS at
+             FROM dispatch.idempotency_keys k JOIN dispatch.markets m ON m.market = k.market
+             WHERE m.server = $1 AND k.at > to_timestamp($2 / 1000.0) AND (k.market, k.key) > ($3, $4)
+             ORDER BY k.market, k.key LIMIT $5",
+        );
+        let select = select.bind(server).bind(since).bind(&after.0).bind(&after.1).bind(PAGE);
+        let rows = session.rows(select).await?;
+        for row in &rows {
+            let accepted = Accepted {
+                key: mark(row.try_get("key")?)?,
+                payload: mark(row.try_get("payload")?)?,
+                created: row.try_get("created")?,
+            };
+            known.push((Timestamp::from_millis(row.try_get("at")?), row.try_get::<i64, _>("seq")?, accepted));
+        }
+        match rows.last() {
+            Some(last) => after = (last.try_get("market")?, last.try_get("key")?),
+            None => break,
+        }
     }
-    let text = serde_json::to_string(&known).map_err(|error| Trouble::Nonsense(error.to_string()))?;
-    decode(&text)
+    known.sort_by_key(|&(at, seq, Accepted { key, .. })| (at, seq, key));
+    Ok(known.into_iter().map(|(at, _, accepted)| (at, accepted)).collect::<Vec<_>>().into())
 }
 
 async fn orders(session: &mut Session, market: &str) -> Result<BTreeMap<OrderId, Order>, Trouble> {
@@ -168,6 +153,10 @@ async fn offers(session: &mut Session, market: &str, made: u64) -> Result<OfferB
             return decode(&text);
         }
     }
+}
+
+fn mark(text: String) -> Result<Mark, Trouble> {
+    Mark::try_from(text).map_err(|problem| Trouble::Nonsense(format!("a key makes no sense: it {problem}")))
 }
 
 fn decode<T: DeserializeOwned>(text: &str) -> Result<T, Trouble> {

@@ -255,7 +255,7 @@ async fn write(session: &mut Session, partition: &str, folder: &Path, file: &Pat
     let (mut rows, mut bytes, mut after) = (0, 0, "(0,0)".to_owned());
     loop {
         let select = query(AssertSqlSafe(format!(
-            "SELECT ctid::text, row_to_json(t)::text FROM dispatch.{partition} t WHERE ctid > $1::tid ORDER BY ctid LIMIT $2"
+            "SELECT t.ctid::text AS place, row_to_json(t)::text FROM dispatch.{partition} t WHERE t.ctid > $1::tid ORDER BY t.ctid LIMIT $2"
         )));
         let some = session.rows(select.bind(&after).bind(BATCH)).await?;
         for row in &some {

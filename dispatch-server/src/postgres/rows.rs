@@ -6,8 +6,9 @@ use super::columns::{MAX_ROWS, columns, joined, json, millis};
 use super::session::Session;
 use crate::journal::Image;
 use dispatch_core::{Driver, EngineConfig, MarketId, Offer, Order, Snapshot, State, StopKind, Timestamp, Vehicle};
-use serde::Serialize;
-use sqlx::query;
+use serde::{Deserialize, Serialize};
+use sqlx::{Row, query};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 columns!(OrderColumns {
@@ -78,20 +79,20 @@ columns!(ActiveColumns { market: String, order: String, driver: String, slot: i3
 columns!(NameColumns { market: String, id: String });
 
 /// What of a state is not of one order, offer or driver, nor a table of its own.
-#[derive(Serialize)]
-struct Head {
-    seq: u64,
-    at: Timestamp,
-    config_version: u32,
-    resumed_at: Option<Timestamp>,
-    offers_made: u64,
+#[derive(Serialize, Deserialize)]
+pub(super) struct Head {
+    pub(super) seq: u64,
+    pub(super) at: Timestamp,
+    pub(super) config_version: u32,
+    pub(super) resumed_at: Option<Timestamp>,
+    pub(super) offers_made: u64,
 }
 
 /// The rules in force, and those before.
-#[derive(Serialize)]
-struct AllRules<'a> {
-    config: &'a EngineConfig,
-    former_configs: &'a BTreeMap<u32, EngineConfig>,
+#[derive(Serialize, Deserialize)]
+pub(super) struct AllRules<'a> {
+    pub(super) config: Cow<'a, EngineConfig>,
+    pub(super) former_configs: Cow<'a, BTreeMap<u32, EngineConfig>>,
 }
 
 /// Writes what changed.
@@ -101,7 +102,7 @@ pub(super) async fn write(
     changes: &Changes,
     image: &Image,
 ) -> Result<(), Trouble> {
-    let version = changes.upto.cast_signed();
+    let version = changes.upto.seq.cast_signed();
     for (market, parts) in &changes.markets {
         if let Some(snapshot) = image.markets.get(market) {
             self::market(session, server, market, *parts, snapshot, version).await?;
@@ -110,6 +111,7 @@ pub(super) async fn write(
     // Whoever loses an order comes before whoever gets it.
     release(session, changes).await?;
     drivers(session, changes, image, version).await?;
+    keep_former(session, changes, version).await?;
     orders(session, changes, image, version).await?;
     offers(session, changes, image, version).await?;
     if changes.all { retire_the_rest(session, changes, version).await } else { Ok(()) }
@@ -131,7 +133,7 @@ async fn market(
         resumed_at: state.resumed_at,
         offers_made: state.offers.next_id().0 - 1,
     };
-    let rules = AllRules { config: &state.config, former_configs: &state.former_configs };
+    let rules = AllRules { config: Cow::Borrowed(&state.config), former_configs: Cow::Borrowed(&state.former_configs) };
     let written = session
         .run(
             query(
@@ -163,9 +165,7 @@ async fn market(
 
 /// Frees what changed drivers have, and what changed orders are in.
 async fn release(session: &mut Session, changes: &Changes) -> Result<(), Trouble> {
-    let (mut drivers, mut orders) = (NameColumns::default(), NameColumns::default());
-    changes.drivers.iter().for_each(|(market, id)| drivers.push(market.to_string(), id.to_string()));
-    changes.orders.keys().for_each(|(market, id)| orders.push(market.to_string(), id.to_string()));
+    let (drivers, orders) = (names(&changes.drivers), names(changes.orders.keys()));
     if !drivers.id.is_empty() {
         session
             .run(drivers.bind(query(
@@ -292,6 +292,82 @@ fn push_route(stops: &mut StopColumns, active: &mut ActiveColumns, market: &Mark
     }
 }
 
+macro_rules! insert_orders {
+    ($into:literal) => {
+        concat!(
+            "INSERT INTO ",
+            $into,
+            " (market, id, status, kitchen, driver, place, pickup_lat, pickup_lng, dropoff_lat, dropoff_lng, placed_at, ready_at,
+               promised_at, assigned_at, picked_up_at, ended_at, overdue, retired_at, state, version)
+             SELECT a, b, c, d, e, f, g, h, i, j, to_timestamp(k / 1000.0), to_timestamp(l / 1000.0),
+                    to_timestamp(m / 1000.0), to_timestamp(n / 1000.0), to_timestamp(o / 1000.0),
+                    to_timestamp(p / 1000.0), q, to_timestamp(r / 1000.0), s::json, $20
+             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[],
+                         $8::float8[], $9::float8[], $10::float8[], $11::bigint[], $12::bigint[], $13::bigint[],
+                         $14::bigint[], $15::bigint[], $16::bigint[], $17::bool[], $18::bigint[], $19::text[])
+                  AS rows (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s) "
+        )
+    };
+}
+
+const UPSERT_ORDERS: &str = concat!(
+    insert_orders!("dispatch.orders AS t"),
+    "ON CONFLICT (market, id) DO UPDATE SET version = excluded.version, status = excluded.status,
+         kitchen = excluded.kitchen, driver = excluded.driver, place = excluded.place, pickup_lat = excluded.pickup_lat,
+         pickup_lng = excluded.pickup_lng, dropoff_lat = excluded.dropoff_lat, dropoff_lng = excluded.dropoff_lng,
+         placed_at = excluded.placed_at, ready_at = excluded.ready_at, promised_at = excluded.promised_at,
+         assigned_at = excluded.assigned_at, picked_up_at = excluded.picked_up_at, ended_at = excluded.ended_at,
+         overdue = excluded.overdue, retired_at = excluded.retired_at, state = excluded.state
+     WHERE t.version < excluded.version"
+);
+
+const KEEP_ORDERS: &str = concat!(insert_orders!("dispatch.orders_history"), "ON CONFLICT DO NOTHING");
+
+/// Before the transaction: makes the partitions that orders go to whose ids were used again.
+pub(super) async fn partitions(session: &mut Session, changes: &Changes) -> Result<(), Trouble> {
+    for (_, former) in &changes.former {
+        session.partition("orders_history", former.last.times.placed).await?;
+    }
+    let select = query(
+        "SELECT DISTINCT (extract(epoch FROM date_trunc('day', t.placed_at, 'UTC')) * 1000)::bigint
+         FROM unnest($1::text[], $2::text[]) AS rows (market, id) JOIN dispatch.orders t USING (market, id)
+         WHERE t.retired_at IS NOT NULL",
+    );
+    if changes.placed.is_empty() {
+        return Ok(());
+    }
+    for row in session.rows(names(&changes.placed).bind(select)).await? {
+        session.partition("orders_history", Timestamp::from_millis(row.try_get(0)?)).await?;
+    }
+    Ok(())
+}
+
+fn names<'a, T: ToString + 'a>(ids: impl IntoIterator<Item = &'a (MarketId, T)>) -> NameColumns {
+    let mut columns = NameColumns::default();
+    ids.into_iter().for_each(|(market, id)| columns.push(market.to_string(), id.to_string()));
+    columns
+}
+
+/// Keeps the orders whose ids are used again: their rows are taken by others.
+async fn keep_former(session: &mut Session, changes: &Changes, version: i64) -> Result<(), Trouble> {
+    if !changes.placed.is_empty() {
+        let keep = query(
+            "INSERT INTO dispatch.orders_history
+             SELECT t.* FROM unnest($1::text[], $2::text[]) AS rows (market, id) JOIN dispatch.orders t USING (market, id)
+             WHERE t.retired_at IS NOT NULL ON CONFLICT DO NOTHING",
+        );
+        session.run(names(&changes.placed).bind(keep)).await?;
+    }
+    let mut columns = OrderColumns::default();
+    for (market, Gone { last, at }) in &changes.former {
+        push_order(&mut columns, market, last, Some(*at));
+    }
+    if !columns.id.is_empty() {
+        session.run(columns.bind(query(KEEP_ORDERS)).bind(version)).await?;
+    }
+    Ok(())
+}
+
 async fn orders(session: &mut Session, changes: &Changes, image: &Image, version: i64) -> Result<(), Trouble> {
     let mut columns = OrderColumns::default();
     let mut left = changes.orders.len();
@@ -304,28 +380,7 @@ async fn orders(session: &mut Session, changes: &Changes, image: &Image, version
             (None, None) => {}
         }
         if !columns.id.is_empty() && (columns.id.len() >= MAX_ROWS || left == 0) {
-            let upsert = query(
-                "INSERT INTO dispatch.orders AS t (market, id, status, kitchen, driver, place, pickup_lat, pickup_lng,
-                     dropoff_lat, dropoff_lng, placed_at, ready_at, promised_at, assigned_at, picked_up_at, ended_at,
-                     overdue, retired_at, state, version)
-                 SELECT a, b, c, d, e, f, g, h, i, j, to_timestamp(k / 1000.0), to_timestamp(l / 1000.0),
-                        to_timestamp(m / 1000.0), to_timestamp(n / 1000.0), to_timestamp(o / 1000.0),
-                        to_timestamp(p / 1000.0), q, to_timestamp(r / 1000.0), s::json, $20
-                 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[],
-                             $8::float8[], $9::float8[], $10::float8[], $11::bigint[], $12::bigint[], $13::bigint[],
-                             $14::bigint[], $15::bigint[], $16::bigint[], $17::bool[], $18::bigint[], $19::text[])
-                      AS rows (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s)
-                 ON CONFLICT (market, id) DO UPDATE SET version = excluded.version, status = excluded.status,
-                     kitchen = excluded.kitchen, driver = excluded.driver, place = excluded.place,
-                     pickup_lat = excluded.pickup_lat, pickup_lng = excluded.pickup_lng,
-                     dropoff_lat = excluded.dropoff_lat, dropoff_lng = excluded.dropoff_lng,
-                     placed_at = excluded.placed_at, ready_at = excluded.ready_at, promised_at = excluded.promised_at,
-                     assigned_at = excluded.assigned_at, picked_up_at = excluded.picked_up_at,
-                     ended_at = excluded.ended_at, overdue = excluded.overdue, retired_at = excluded.retired_at,
-                     state = excluded.state
-                 WHERE t.version < excluded.version",
-            );
-            session.run(columns.bind(upsert).bind(version)).await?;
+            session.run(columns.bind(query(UPSERT_ORDERS)).bind(version)).await?;
             columns = OrderColumns::default();
         }
     }
@@ -432,8 +487,14 @@ async fn retire_the_rest(session: &mut Session, changes: &Changes, version: i64)
         "DELETE FROM dispatch.active_assignments t WHERE market = ANY($1)
          AND NOT EXISTS (SELECT FROM dispatch.orders o WHERE (o.market, o.id) = (t.market, t.order_id) AND o.version = $2)",
         "UPDATE dispatch.assignments t SET ended_at = now(), outcome = 'unknown' WHERE market = ANY($1) AND ended_at IS NULL
-         AND NOT EXISTS (SELECT FROM dispatch.active_assignments a WHERE (a.market, a.order_id) = (t.market, t.order_id))
+         AND NOT EXISTS (SELECT FROM dispatch.active_assignments a
+                         WHERE (a.market, a.order_id, a.driver) = (t.market, t.order_id, t.driver))
          AND $2::bigint IS NOT NULL",
+        "INSERT INTO dispatch.assignments (market, order_id, seq, driver, at)
+         SELECT a.market, a.order_id, -$2::bigint, a.driver, coalesce(a.since, now())
+         FROM dispatch.active_assignments a WHERE a.market = ANY($1)
+         AND NOT EXISTS (SELECT FROM dispatch.assignments t WHERE (t.market, t.order_id) = (a.market, a.order_id)
+                         AND t.ended_at IS NULL)",
     ] {
         session.run(query(retire).bind(&markets).bind(version)).await?;
     }

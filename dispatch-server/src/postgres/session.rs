@@ -16,6 +16,8 @@ const MIGRATIONS: [(i64, &str, &str); 2] = [
     (2, "partitions and rights", include_str!("../../migrations/0002_partitions_and_rights.sql")),
 ];
 
+const DAY_MS: i64 = 86_400_000;
+
 pub(super) struct Session {
     connection: PgConnection,
     patience: Duration,
@@ -23,18 +25,41 @@ pub(super) struct Session {
     partitions: BTreeSet<(&'static str, i64)>,
 }
 
-/// Who applies what: in one epoch there is one.
+/// Who writes: one process at a time, and the data directory that a server goes on in.
 #[derive(Clone, Debug)]
 pub(super) struct Holder {
     pub(super) server: String,
-    pub(super) epoch: i64,
+    /// Which data directory.
+    pub(super) directory: String,
+    /// Which process.
     pub(super) token: String,
+    /// The epoch that began when this process took the server over; absent before it has.
+    pub(super) epoch: Option<i64>,
+}
+
+/// Up to where a journal is in the tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Applied {
+    /// The last record; 0 for none.
+    pub(super) seq: u64,
+    /// Its hash; empty where it is not known.
+    pub(super) hash: String,
 }
 
 /// How the tables are.
 pub(super) struct Schema {
     /// Every migration, and whether it was applied.
     pub(super) migrations: Vec<(i64, &'static str, bool)>,
+}
+
+impl Holder {
+    fn is_fenced(&self) -> Trouble {
+        Trouble::Fenced(format!(
+            "server `{}` goes on elsewhere. If this is the one that is to go on, stop the other one and start this one again; \
+             if not, stop it",
+            self.server
+        ))
+    }
 }
 
 impl Schema {
@@ -138,27 +163,56 @@ impl Session {
         self.run(query("SELECT set_config('statement_timeout', $1, false)").bind(patience)).await.map(drop)
     }
 
-    /// Takes the server over from an earlier epoch, and says up to which record all is applied. Waits for whoever is still
-    /// writing, so that a transaction in doubt has ended by now, one way or the other.
-    pub(super) async fn claim(&mut self, holder: &Holder) -> Result<u64, Trouble> {
+    /// Begins to write, and says up to where all is applied. Waits for whoever is still writing, so that a transaction in doubt has
+    /// ended by now, one way or the other. The first time it takes the server over from the process before it, if that wrote
+    /// from the same data directory and `check` finds nothing against it; later only if nobody has taken over since.
+    pub(super) async fn claim(
+        &mut self,
+        holder: &mut Holder,
+        check: impl FnOnce(&Applied) -> Result<(), Trouble>,
+    ) -> Result<Applied, Trouble> {
         self.begin().await?;
         let insert = query("INSERT INTO dispatch.servers (name) VALUES ($1) ON CONFLICT DO NOTHING");
         self.run(insert.bind(&holder.server)).await?;
-        let select = query("SELECT applied_seq, epoch, holder FROM dispatch.servers WHERE name = $1 FOR UPDATE");
+        let select = query(
+            "SELECT applied_seq, applied_hash, directory, epoch, holder FROM dispatch.servers WHERE name = $1 FOR UPDATE",
+        );
         let row = self.rows(select.bind(&holder.server)).await?;
         let row = row.first().ok_or(sqlx::Error::RowNotFound)?;
-        let (applied, epoch, token): (i64, i64, String) =
-            (row.try_get("applied_seq")?, row.try_get("epoch")?, row.try_get("holder")?);
-        if epoch > holder.epoch || (epoch == holder.epoch && token != holder.token) {
-            return Err(Trouble::Fenced(format!(
-                "server `{}` goes on elsewhere, in epoch {epoch}; this is epoch {}",
-                holder.server, holder.epoch
-            )));
+        let (directory, epoch, token): (String, i64, String) =
+            (row.try_get("directory")?, row.try_get("epoch")?, row.try_get("holder")?);
+        let (seq, hash): (i64, String) = (row.try_get("applied_seq")?, row.try_get("applied_hash")?);
+        let applied = Applied { seq: seq.cast_unsigned(), hash };
+        match holder.epoch {
+            Some(own) if own != epoch || token != holder.token => return Err(holder.is_fenced()),
+            None if !directory.is_empty() && directory != holder.directory => {
+                return Err(Trouble::Fenced(format!(
+                    "server `{}` goes on from another data directory than this one. Set postgres.server to another name, or \
+                     begin with an empty data directory to go on from the database",
+                    holder.server
+                )));
+            }
+            Some(_) => {}
+            None => check(&applied)?,
         }
-        let update = query("UPDATE dispatch.servers SET epoch = $2, holder = $3, changed_at = now() WHERE name = $1");
-        self.run(update.bind(&holder.server).bind(holder.epoch).bind(&holder.token)).await?;
+        let epoch = holder.epoch.unwrap_or(epoch + 1);
+        let update = query(
+            "UPDATE dispatch.servers SET directory = $2, epoch = $3, holder = $4, changed_at = now() WHERE name = $1",
+        );
+        let update = update.bind(&holder.server).bind(&holder.directory).bind(epoch).bind(&holder.token);
+        self.run(update).await?;
         self.commit().await?;
-        Ok(applied.cast_unsigned())
+        holder.epoch = Some(epoch);
+        Ok(applied)
+    }
+
+    /// Within a transaction: has a server go on in another data directory, which is empty. Whoever writes for it now does not
+    /// any more. False if there is no such server.
+    pub(super) async fn take_over(&mut self, server: &str, directory: &str) -> Result<bool, Trouble> {
+        let update = query(
+            "UPDATE dispatch.servers SET directory = $2, epoch = epoch + 1, holder = '', changed_at = now() WHERE name = $1",
+        );
+        Ok(self.run(update.bind(server).bind(directory)).await? == 1)
     }
 
     /// Within a transaction: moves on from one record to another, if it is still this server's to say.
@@ -166,24 +220,33 @@ impl Session {
         &mut self,
         holder: &Holder,
         from: u64,
-        to: u64,
+        to: &Applied,
         at: Option<Timestamp>,
     ) -> Result<(), Trouble> {
         let update = query(
-            "UPDATE dispatch.servers SET applied_seq = $5, applied_at_ms = $6, changed_at = now()
+            "UPDATE dispatch.servers SET applied_seq = $5, applied_hash = $6, applied_at_ms = $7, changed_at = now()
              WHERE name = $1 AND epoch = $2 AND holder = $3 AND applied_seq = $4",
         );
-        let update = update.bind(&holder.server).bind(holder.epoch).bind(&holder.token);
-        let update = update.bind(from.cast_signed()).bind(to.cast_signed()).bind(at.map(Timestamp::as_millis));
+        let update = update.bind(&holder.server).bind(holder.epoch).bind(&holder.token).bind(from.cast_signed());
+        let update = update.bind(to.seq.cast_signed()).bind(&to.hash).bind(at.map(Timestamp::as_millis));
         match self.run(update).await? {
             1 => Ok(()),
-            _ => Err(Trouble::Fenced(format!("server `{}` goes on elsewhere", holder.server))),
+            _ => Err(holder.is_fenced()),
         }
     }
 
-    /// Makes the partition of a table that a time belongs to, if it is not there.
+    /// From now on statements may take this long.
+    pub(super) async fn be_patient(&mut self, patience: Duration) -> Result<(), Trouble> {
+        let set = query("SELECT set_config('statement_timeout', $1, false)");
+        self.run(set.bind(format!("{}ms", patience.as_millis()))).await?;
+        self.patience = patience;
+        Ok(())
+    }
+
+    /// Makes the partition of a table that a time belongs to, if it is not there. Not in a transaction that writes: what reads the
+    /// table may have to wait for it.
     pub(super) async fn partition(&mut self, table: &'static str, at: Timestamp) -> Result<(), Trouble> {
-        let day = at.as_millis().div_euclid(86_400_000);
+        let day = at.as_millis().div_euclid(DAY_MS);
         if self.partitions.contains(&(table, day)) {
             return Ok(());
         }

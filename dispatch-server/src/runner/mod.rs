@@ -2,11 +2,13 @@
 
 mod clock;
 mod fleet;
+mod ledger;
 mod world;
 
 pub use clock::{Clock, ManualClock};
 pub(crate) use fleet::{FixResult, Fleet};
-pub(crate) use world::{Done, Market, Page, Spot, World};
+pub(crate) use ledger::Done;
+pub(crate) use world::{Market, Page, Spot, World};
 
 use crate::StartError;
 use crate::config::ServerConfig;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 /// Why something asked of the runner was not done.
@@ -49,6 +52,8 @@ pub(crate) enum Error {
     Cursor,
     #[error("too much waits for the database, and no new orders are taken until it is less")]
     BacklogFull,
+    #[error("the database does not answer, and without it nothing can be promised")]
+    DatabaseAway,
     #[error("it was carried out before, and what came of it has been forgotten since")]
     AlreadyDone,
     #[error("another request came with this idempotency key; take a new key for a new request")]
@@ -91,7 +96,7 @@ impl Runner {
     /// Reads what is kept, opens the markets and starts the thread.
     pub(crate) fn start(config: &ServerConfig, clock: Clock) -> Result<(Handle, Self), StartError> {
         let database = config.postgres.as_ref().map(Database::new);
-        let restore = database.as_ref().map(|database| || database.restore());
+        let restore = database.as_ref().map(|database| |directory: &str| database.restore(directory));
         let opened = journal::open(&config.durability, clock.now(), restore);
         let (image, commits, followed) = opened.map_err(StartError)?;
         let projection = database.zip(followed).map(|(database, followed)| Projection::start(database, followed));
@@ -134,24 +139,30 @@ impl Runner {
     }
 }
 
+/// How often to look whether what is done can become durable, where somebody else has a say in it.
+const LOOK: Duration = Duration::from_millis(50);
+
 fn run(mut world: World, messages: &Receiver<Message>, clock: &Clock, commits: &Commits) -> Result<(), Failed> {
     let mut steps = Steps::default();
     loop {
         if let Some(news) = steps.watch(clock.wall_ahead()) {
             tracing::warn!("{news}");
         }
-        world.pass_time(clock.now());
-        commits.push(&world.take_records())?;
-        let message = match clock.until(world.next_deadline()) {
+        let is_open = commits.is_open();
+        world.pass_time(clock.now(), is_open);
+        commits.push(&world.ledger().take())?;
+        let wait = clock.until(world.next_deadline().filter(|_| is_open));
+        let wait = if commits.may_shut() { Some(wait.map_or(LOOK, |wait| wait.min(LOOK))) } else { wait };
+        let message = match wait {
             Some(wait) => messages.recv_timeout(wait),
             None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match message {
             Ok(Message::Do(job)) => {
-                world.pass_time(clock.now());
-                world.settle(commits.durable());
+                world.pass_time(clock.now(), commits.is_open());
+                world.ledger().settle(commits.durable());
                 let reply = job(&mut world);
-                commits.push(&world.take_records())?;
+                commits.push(&world.ledger().take())?;
                 commits.reply(reply);
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -180,7 +191,8 @@ impl Handle {
             TrySendError::Full(_) => Error::Busy,
             TrySendError::Disconnected(_) => Error::Stopping,
         })?;
-        answer.await.map_err(|_| Error::Stopping)
+        let is_ending = || self.stopping.load(Ordering::SeqCst) || self.has_failed();
+        answer.await.map_err(|_| if is_ending() { Error::Stopping } else { Error::Busy })
     }
 
     /// What makes the server stop, once something does: nothing can be made durable any more.
@@ -192,6 +204,10 @@ impl Handle {
         }
         // The journal was closed, or there is none.
         std::future::pending().await
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| failure.borrow().is_some())
     }
 
     /// The positions of all drivers, which do not pass through the runner.

@@ -2,17 +2,18 @@
 
 use super::Error;
 use super::fleet::{Fleet, Sightings};
+use super::ledger::{Done, Ledger};
 use crate::StartError;
 use crate::area::Area;
 use crate::auth::{Caller, Grant};
 use crate::config::{MarketConfig, ServerConfig};
-use crate::journal::{Accepted, Image, Keys, Mark, Once, Record};
+use crate::journal::Image;
 use dispatch_core::{
     Action, Actor, Command, ConfigError, ConfigProblem, Driver, DriverId, DriverSpec, Engine, Eta, Event, EventKind,
     Explanation, FixRules, MarketId, Millis, Offer, OfferId, Opinion, Order, OrderId, OrderSpec, Position, Positions,
     PublicStatus, Refusal, Role, Shift, Snapshot, State, Timestamp, TravelTime, WhyNot,
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -105,16 +106,8 @@ pub(crate) type Listed<'a, T> = (Vec<(&'a Market, &'a T)>, Option<Spot>);
 /// The runner looks at this many entries of a list in one go, so that no list holds up the decisions.
 const MAX_SCANNED: usize = 10_000;
 
-/// That something was done.
-pub(crate) struct Done {
-    /// Whether something new came to be.
-    pub(crate) created: bool,
-    /// Whether it was done before, and not again.
-    pub(crate) before: bool,
-}
-
-/// Most events of one record of a deadline: far below what the journal takes, as an event is a few kilobytes at most.
-const MAX_EVENTS: usize = 4_000;
+/// When nothing could become durable for this long, drivers could not answer: it was an outage.
+const OUTAGE: Millis = Millis::from_secs(1);
 
 /// All markets of the server.
 pub(crate) struct World {
@@ -123,13 +116,9 @@ pub(crate) struct World {
     max_drivers: u32,
     fleet: Arc<Fleet>,
     now: Timestamp,
-    /// What is to be kept of what was done.
-    records: Vec<Record>,
-    /// How many records there were before these.
-    taken: u64,
-    /// What was accepted of what is to be carried out once, and the record of what may not be durable yet.
-    keys: Keys,
-    in_flight: VecDeque<(u64, Mark)>,
+    ledger: Ledger,
+    /// Since when nothing can become durable, if nothing can.
+    shut_since: Option<Timestamp>,
 }
 
 impl World {
@@ -141,9 +130,8 @@ impl World {
         now: Timestamp,
     ) -> Result<Self, StartError> {
         let Image { markets: mut kept, homes, keys, .. } = image;
-        let (max_drivers, markets, records) = (config.fixes.max_drivers, Vec::new(), Vec::new());
-        let in_flight = VecDeque::new();
-        let mut world = Self { markets, max_drivers, fleet, now, records, taken: 0, keys, in_flight };
+        let (max_drivers, markets, ledger) = (config.fixes.max_drivers, Vec::new(), Ledger::new(keys));
+        let mut world = Self { markets, max_drivers, fleet, now, ledger, shut_since: None };
         let travel: Arc<dyn TravelTime> = Arc::new(config.travel.clone());
         for market in &config.markets {
             let kept = kept.remove(&market.id);
@@ -151,11 +139,17 @@ impl World {
             let down_for = kept.as_ref().map(|snapshot| now - snapshot.state().at);
             world.open(market, kept, &travel, config.fixes)?;
             if let Some(down_for) = down_for {
-                let resume = Command { actor: Actor::SYSTEM, action: Action::Resume { down_for } };
-                world.give(&market.id, resume).expect("the system may say for how long it was away");
+                world.resume(&market.id, down_for);
             }
         }
-        for market in kept.into_keys() {
+        for (market, snapshot) in kept {
+            let open = snapshot.state().orders.values().filter(|order| !order.status.is_terminal()).count();
+            if open > 0 {
+                return Err(StartError(format!(
+                    "market {market} is in the data directory with {open} orders under way, and not in the configuration: put it \
+                     back under markets, at least until they have ended"
+                )));
+            }
             tracing::warn!("market {market} is in the data directory and not in the configuration: it stands still");
         }
         world.house(&homes);
@@ -184,7 +178,7 @@ impl World {
         } else {
             let opened = Engine::with_terms(rules.clone(), travel.clone(), Vec::new());
             let (engine, first) = opened.map_err(|error| wrong(&error))?;
-            self.records.push(Record::of(self.now, id.clone(), vec![first]));
+            self.ledger.keep(self.now, id, vec![first]);
             engine
         };
         if engine.state().config.limits.drivers > self.max_drivers {
@@ -212,30 +206,34 @@ impl World {
     }
 
     /// Does what is due in every market.
-    pub(super) fn pass_time(&mut self, now: Timestamp) {
+    /// Does what is due, if what is done now can become durable soon; otherwise time stands still for drivers and offers.
+    pub(super) fn pass_time(&mut self, now: Timestamp, is_open: bool) {
         self.now = self.now.max(now);
-        for market in &mut self.markets {
-            let mut events = market.pass_time(self.now, &self.fleet);
-            // After a long outage very much may be due at once, and a record has a limit.
-            while !events.is_empty() {
-                let rest = events.split_off(events.len().min(MAX_EVENTS));
-                self.records.push(Record::of(self.now, market.id.clone(), events));
-                events = rest;
+        if !is_open {
+            self.shut_since.get_or_insert(self.now);
+            return;
+        }
+        let down_for = self.shut_since.take().map_or(Millis::ZERO, |since| self.now - since);
+        if down_for >= OUTAGE {
+            let markets: Vec<_> = self.markets.iter().map(|market| market.id.clone()).collect();
+            for market in &markets {
+                self.resume(market, down_for);
             }
         }
-    }
-
-    /// What is to be kept of what was done since the last call.
-    pub(super) fn take_records(&mut self) -> Vec<Record> {
-        self.taken += self.records.len() as u64;
-        std::mem::take(&mut self.records)
-    }
-
-    /// Notes that so many records are durable.
-    pub(super) fn settle(&mut self, durable: u64) {
-        while self.in_flight.front().is_some_and(|(record, _)| *record <= durable) {
-            self.in_flight.pop_front();
+        for market in &mut self.markets {
+            let events = market.pass_time(self.now, &self.fleet);
+            self.ledger.keep(self.now, &market.id, events);
         }
+    }
+
+    fn resume(&mut self, market: &MarketId, down_for: Millis) {
+        let resume = Command { actor: Actor::SYSTEM, action: Action::Resume { down_for } };
+        self.give(market, resume).expect("the system may say for how long it was away");
+    }
+
+    /// What is to be kept of what was done.
+    pub(super) fn ledger(&mut self) -> &mut Ledger {
+        &mut self.ledger
     }
 
     /// Does what a caller asks, once if it says so: what was accepted before is not done again.
@@ -244,32 +242,18 @@ impl World {
         caller: &Caller,
         act: impl FnOnce(&mut Self) -> Result<bool, Error>,
     ) -> Result<Done, Error> {
-        let Some(Once { key, payload }) = caller.once else {
-            return Ok(Done { created: act(self)?, before: false });
-        };
-        if let Some(before) = self.keys.get(key, self.now) {
-            return match *before {
-                before if before.payload != payload => Err(Error::KeyReused),
-                _ if self.in_flight.iter().any(|(_, other)| *other == key) => Err(Error::InFlight),
-                Accepted { created, .. } => Ok(Done { created, before: true }),
-            };
+        let before = caller.once.map(|once| self.ledger.before(once, self.now)).transpose()?.flatten();
+        if let Some(done) = before {
+            return Ok(done);
+        }
+        if self.shut_since.is_some() {
+            return Err(Error::DatabaseAway);
         }
         let created = act(self)?;
-        let accepted = Accepted { key, payload, created };
-        // What changed nothing is kept with any market.
-        let market = self.records.last().map_or(&self.markets[0].id, |record| &record.market).clone();
-        self.record(&market).accepted = Some(accepted);
-        self.keys.insert(self.now, accepted);
-        self.in_flight.push_back((self.taken + self.records.len() as u64, key));
-        Ok(Done { created, before: false })
-    }
-
-    /// The record of what is being done in a market. All that one request does is one record, so that no crash divides it.
-    fn record(&mut self, market: &MarketId) -> &mut Record {
-        if self.records.last().is_none_or(|record| record.market != *market) {
-            self.records.push(Record::of(self.now, market.clone(), Vec::new()));
+        if let Some(once) = caller.once {
+            self.ledger.accept(once, created, self.now, &self.markets[0].id);
         }
-        self.records.last_mut().expect("there is one by now")
+        Ok(Done { created, before: false })
     }
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
@@ -321,7 +305,7 @@ impl World {
         let (now, fleet) = (self.now, self.fleet.clone());
         let events = self.market_mut(market).handle(now, command, &fleet)?;
         if !events.is_empty() {
-            self.record(market).events.extend(events);
+            self.ledger.record(self.now, market).events.extend(events);
         }
         Ok(())
     }
@@ -389,7 +373,7 @@ impl World {
             self.market_mut(home).left.insert(id.clone());
         }
         if home.as_ref() != Some(&market) {
-            self.record(&market).joined = Some(id.clone());
+            self.ledger.record(self.now, &market).joined = Some(id.clone());
         }
         let market = self.market_mut(&market);
         market.left.remove(&id);

@@ -254,7 +254,7 @@ impl HealthReply {
 }
 
 impl From<Lag> for LagBody {
-    fn from(Lag { link, applied, durable, backlog_bytes, is_full }: Lag) -> Self {
+    fn from(Lag { link, applied, durable, backlog_bytes, is_full, .. }: Lag) -> Self {
         let status = match link {
             Link::Connecting => LinkName::Connecting,
             Link::Connected => LinkName::Connected,

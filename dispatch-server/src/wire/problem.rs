@@ -83,6 +83,7 @@ pub(crate) enum Code {
     Busy,
     Full,
     BacklogFull,
+    DatabaseAway,
     Late,
     Stopping,
 }

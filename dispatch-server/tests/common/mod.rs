@@ -5,6 +5,8 @@
 #[cfg(unix)]
 pub mod cluster;
 pub mod contract;
+#[cfg(unix)]
+pub mod place;
 
 use dispatch_core::{Millis, Timestamp};
 use dispatch_server::{JournalFailed, KeyHash, ManualClock, Sources, State, serve};
