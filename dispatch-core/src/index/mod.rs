@@ -71,6 +71,8 @@ pub struct PositionIndex {
     rules: FixRules,
     /// How many milliseconds lie between the oldest and the newest fix that are live.
     ages: u64,
+    /// How far a driver may come in a millisecond, in steps of latitude, times [`FRACTION`].
+    speed: u64,
     /// The square of how far a driver may come at once, in steps of latitude; less than a cell.
     at_once: u64,
     drivers: Drivers,
@@ -79,6 +81,12 @@ pub struct PositionIndex {
     jumps: [Mutex<BTreeMap<u32, Jump>>; 16],
     roster: Mutex<Weak<Roster>>,
 }
+
+/// Speeds are counted in this part of a step.
+const FRACTION: f64 = (1 << 20) as f64;
+
+/// Nine hours in milliseconds: longer absences count as that, so that no way overflows.
+const LONG_ELAPSED: i64 = 1 << 25;
 
 /// So many records are read before the first of them is written.
 const READ_AT_ONCE: usize = 8;
@@ -99,12 +107,13 @@ impl PositionIndex {
             IndexBackend::RTree => Structure::RTree(Box::new(Forest::new(rules.max_drivers))),
         };
         // A little less, for safety.
-        let at_once =
-            rules.max_speed_mps * FixRules::LEAST_ELAPSED.as_secs_f64() / (STEP_RAD * EARTH_RADIUS_M) * (1.0 - 1e-6);
-        let at_once = (at_once as u64).min(Stamp::LEAST_SIZE - 1);
+        let speed = (rules.max_speed_mps / 1_000.0 / (STEP_RAD * EARTH_RADIUS_M) * FRACTION * (1.0 - 1e-6)) as u64;
+        let at_once = FixRules::LEAST_ELAPSED.get().unsigned_abs() * speed / FRACTION as u64;
+        let at_once = at_once.min(Stamp::LEAST_SIZE - 1);
         Ok(Self {
             rules,
             ages: (rules.live_for + rules.max_ahead).get().unsigned_abs(),
+            speed,
             at_once: at_once * at_once,
             drivers: Drivers::new(rules.max_drivers),
             structure,
@@ -133,7 +142,7 @@ impl PositionIndex {
     /// contradict the last believed one and each can be reached from the one before. Times of the fix that are more than
     /// two millennia from the epoch are refused.
     ///
-    /// Takes about 30 ns, twice that where the driver comes further than it can in a second, and ten times that where it
+    /// Takes about 30 ns, half more where the driver comes further than it can in a second, and ten times that where it
     /// comes to another cell. Never waits for a search.
     ///
     /// # Panics
@@ -181,7 +190,7 @@ impl PositionIndex {
         {
             return Reported::Moved;
         }
-        self.report_slowly(slot.0, fix, Motion::NONE, now)
+        self.report_further(record, slot, fix, now)
     }
 
     /// The same as [`PositionIndex::report`], with how the driver was moving. Takes 8 bytes for each of 4,096 drivers as
@@ -200,17 +209,41 @@ impl PositionIndex {
     /// that takes, because their number is what a report costs.
     #[inline]
     fn step(&self, stamp: Stamp, place: Place, fix: Fix, now: Timestamp) -> Option<(Stamp, Place)> {
-        let (now, at) = (now.as_millis(), fix.at.as_millis());
-        let is_timely = now.wrapping_sub(at).wrapping_add(self.rules.max_ahead.get()) as u64 <= self.ages
-            && stamp.at() < at
-            && at <= Stamp::MAX_TIME;
         // Whether it is searchable the stamp says, too; the place may be another one's that has come between.
         let to = Place::new(fix.position, stamp.is_listed());
         // No meridian is further from another than on the equator.
         let (north, east) = ((to.lat() - place.lat()) as u64, (to.lng() - place.lng()) as u64);
         let is_near = north.wrapping_mul(north) + east.wrapping_mul(east) <= self.at_once;
-        let is_plain = !stamp.has(Stamp::LOCKED | Stamp::JUMPED | Stamp::AWAITED | Stamp::MOTION);
-        (is_timely && is_plain && is_near && stamp.stays(to)).then(|| (stamp.timed(fix.at), to))
+        (self.is_plain(stamp, fix, now) && is_near && stamp.stays(to)).then(|| (stamp.timed(fix.at), to))
+    }
+
+    /// As quick for whoever has come further than that, but not too fast.
+    #[inline(never)]
+    fn report_further(&self, record: &Record, slot: Slot, fix: Fix, now: Timestamp) -> Reported {
+        let seen = record.glimpse();
+        let (stamp, place) = (Stamp(seen.0), Place(seen.1));
+        let to = Place::new(fix.position, stamp.is_listed());
+        let (north, east) = ((to.lat() - place.lat()).unsigned_abs(), (to.lng() - place.lng()).unsigned_abs());
+        let elapsed = fix.at.as_millis().wrapping_sub(stamp.at()).clamp(0, LONG_ELAPSED).unsigned_abs();
+        let far = elapsed * self.speed / FRACTION as u64;
+        if self.is_plain(stamp, fix, now)
+            && north * north + east * east <= far * far
+            && stamp.cell(place).is_none_or(|cell| cell.is_near(to))
+            && record.replace(stamp.0, stamp.timed(fix.at).0, to.0)
+        {
+            return Reported::Moved;
+        }
+        self.report_slowly(slot.0, fix, Motion::NONE, now)
+    }
+
+    /// Whether a fix is of a live time and newer, and the driver's record says nothing that asks for more care.
+    #[inline]
+    fn is_plain(&self, stamp: Stamp, fix: Fix, now: Timestamp) -> bool {
+        let (now, at) = (now.as_millis(), fix.at.as_millis());
+        now.wrapping_sub(at).wrapping_add(self.rules.max_ahead.get()) as u64 <= self.ages
+            && stamp.at() < at
+            && at <= Stamp::MAX_TIME
+            && !stamp.has(Stamp::LOCKED | Stamp::JUMPED | Stamp::AWAITED | Stamp::MOTION)
     }
 
     #[cold]
