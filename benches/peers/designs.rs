@@ -1,7 +1,7 @@
 //! Our index, as everybody uses it.
 
 use crate::workload::{Fleet, LIMIT, RADIUS, Update, is_available};
-use dispatch_core::{DriverId, FixRules, IndexBackend, Position, PositionIndex, Positions, Reported};
+use dispatch_core::{DriverId, FixRules, IndexBackend, Meters, Position, PositionIndex, Positions, Reported};
 use std::sync::Arc;
 
 /// A design of a position index. Everything is done in bulk, so that nothing but the design is measured.
@@ -37,14 +37,19 @@ pub(crate) trait Design {
     }
 }
 
+/// Fixes in one call, unless they are reported one by one.
+pub(crate) const BATCH: usize = 100;
+
 /// The public calls of [`PositionIndex`].
 pub(crate) struct Ours {
     pub(crate) index: PositionIndex,
     ids: Arc<[DriverId]>,
+    /// Fixes reported in one call: whoever takes them from drivers gets many at a time.
+    at_once: usize,
 }
 
 impl Ours {
-    pub(crate) fn new(fleet: &Fleet, backend: IndexBackend) -> Self {
+    pub(crate) fn new(fleet: &Fleet, backend: IndexBackend, at_once: usize) -> Self {
         let rules = FixRules { backend, max_drivers: fleet.ids.len() as u32, ..FixRules::default() };
         let index = PositionIndex::new(rules).expect("the rules are valid");
         for ((id, fix), driver) in fleet.ids.iter().zip(&fleet.fixes).zip(0..) {
@@ -52,15 +57,18 @@ impl Ours {
             index.set_available(slot, is_available(driver));
             assert_eq!(index.report(slot, *fix, fix.at), Reported::Moved);
         }
-        Self { index, ids: fleet.ids.clone() }
+        Self { index, ids: fleet.ids.clone(), at_once }
     }
 }
 
 impl Design for Ours {
     fn update(&mut self, updates: &[Update]) {
-        let moved =
-            updates.iter().filter(|Update { slot, fix }| self.index.report(*slot, *fix, fix.at) == Reported::Moved);
-        assert_eq!(moved.count(), updates.len());
+        let mut moved = 0;
+        for batch in updates.chunks(self.at_once) {
+            let now = batch.last().expect("a chunk is not empty").1.at;
+            self.index.report_all(batch, now, |_, reported| moved += usize::from(reported == Reported::Moved));
+        }
+        assert_eq!(moved, updates.len());
     }
 
     fn search(&mut self, queries: &[Position]) -> usize {
@@ -68,7 +76,8 @@ impl Design for Ours {
     }
 
     fn nearest(&mut self, at: Position) -> Option<Vec<(u32, f64)>> {
-        Some(named(self.index.nearest(at, RADIUS, LIMIT, |_| true), &self.ids))
+        let found = self.index.nearest(at, RADIUS, LIMIT, |_| true);
+        Some(named(found.into_iter().map(|(slot, distance)| (self.index.driver(slot), distance)), &self.ids))
     }
 
     fn is_exact(&self) -> bool {
@@ -76,11 +85,10 @@ impl Design for Ours {
     }
 }
 
-fn named(found: Vec<(&DriverId, dispatch_core::Meters)>, ids: &[DriverId]) -> Vec<(u32, f64)> {
+fn named<'a>(found: impl Iterator<Item = (&'a DriverId, Meters)>, ids: &[DriverId]) -> Vec<(u32, f64)> {
     let number =
         |id: &DriverId| id.as_str().strip_prefix("driver-").and_then(|n| n.parse().ok()).expect("ids are numbered");
     found
-        .into_iter()
         .map(|(id, distance)| {
             assert_eq!(ids[number(id) as usize], *id);
             (number(id), distance.get())
@@ -104,7 +112,7 @@ impl Design for Snapshot {
     }
 
     fn nearest(&mut self, at: Position) -> Option<Vec<(u32, f64)>> {
-        Some(named(self.positions.nearest(at, RADIUS, LIMIT, |_| true), &self.ours.ids))
+        Some(named(self.positions.nearest(at, RADIUS, LIMIT, |_| true).into_iter(), &self.ours.ids))
     }
 
     fn refresh(&mut self) {

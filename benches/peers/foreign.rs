@@ -47,8 +47,8 @@ fn first_within(tree: &RTree<Point>, at: [f64; 2]) -> impl Iterator<Item = (u32,
 
 impl Design for Rstar {
     fn update(&mut self, updates: &[Update]) {
-        for update in updates {
-            let (driver, to) = (update.slot.index(), planar(update.fix.position));
+        for (slot, fix) in updates {
+            let (driver, to) = (slot.index(), planar(fix.position));
             let from = std::mem::replace(&mut self.points[driver as usize], to);
             let mut tree = self.tree.write();
             tree.remove(&Point::new(from, driver)).expect("the driver is where it was put");
@@ -99,8 +99,8 @@ impl Kiddo {
 
 impl Design for Kiddo {
     fn update(&mut self, updates: &[Update]) {
-        for update in updates {
-            let (driver, to) = (update.slot.index(), planar(update.fix.position));
+        for (slot, fix) in updates {
+            let (driver, to) = (slot.index(), planar(fix.position));
             let from = std::mem::replace(&mut self.points[driver as usize], to);
             if is_available(driver) {
                 let mut tree = self.tree.write();
@@ -159,9 +159,9 @@ impl RstarDashmap {
 
 impl Design for RstarDashmap {
     fn update(&mut self, updates: &[Update]) {
-        for update in updates {
-            let driver = update.slot.index();
-            let to = (cell(update.fix.position), planar(update.fix.position));
+        for (slot, fix) in updates {
+            let driver = slot.index();
+            let to = (cell(fix.position), planar(fix.position));
             let (old, from) = std::mem::replace(&mut self.places[driver as usize], to);
             let mut tree = self.trees.get_mut(&old).expect("the driver's tree is there");
             tree.remove(&Point::new(from, driver)).expect("the driver is where it was put");
@@ -194,7 +194,7 @@ impl Limit {
 
 impl Design for Limit {
     fn update(&mut self, updates: &[Update]) {
-        for Update { slot, fix } in updates {
+        for (slot, fix) in updates {
             self.words[slot.index() as usize].store(fix.at.as_millis() as u64, Ordering::Relaxed);
         }
     }

@@ -12,7 +12,7 @@ mod threads;
 mod workload;
 
 use clap::Parser;
-use designs::{Design, Ours, Snapshot};
+use designs::{BATCH, Design, Ours, Snapshot};
 use dispatch_core::{IndexBackend, Positions};
 use measure::{Tally, median};
 use serde_json::{Value, json};
@@ -47,8 +47,8 @@ struct Arguments {
     footprint: Option<String>,
 }
 
-const DESIGNS: [&str; 9] =
-    ["default", "grid", "rtree", "snapshot", "rstar", "kiddo", "rstar-dashmap", "limit", "redis"];
+const DESIGNS: [&str; 10] =
+    ["default", "single", "grid", "rtree", "snapshot", "rstar", "kiddo", "rstar-dashmap", "limit", "redis"];
 
 /// Every fleet is drawn from the same seed.
 const SEED: u64 = 7;
@@ -78,7 +78,7 @@ fn main() {
 
 fn build(name: &str, fleet: &Fleet) -> Option<Box<dyn Design>> {
     let backend = match name {
-        "default" | "snapshot" => IndexBackend::default(),
+        "default" | "single" | "snapshot" => IndexBackend::default(),
         "grid" => IndexBackend::Grid,
         "rtree" => IndexBackend::RTree,
         "rstar" => return Some(Box::new(foreign::Rstar::new(fleet))),
@@ -88,13 +88,13 @@ fn build(name: &str, fleet: &Fleet) -> Option<Box<dyn Design>> {
         "redis" => return Some(Box::new(redis::Redis::start(fleet)?)),
         _ => panic!("there is no design `{name}`; there are {DESIGNS:?}"),
     };
-    let ours = Ours::new(fleet, backend);
+    let ours = Ours::new(fleet, backend, if name == "single" { 1 } else { BATCH });
     Some(if name == "snapshot" { Box::new(Snapshot { ours, positions: Positions::default() }) } else { Box::new(ours) })
 }
 
 fn measure(drivers: u32, arguments: &Arguments) -> Vec<Value> {
     let mut fleet = Fleet::new(drivers, SEED);
-    let first = Ours::new(&fleet, IndexBackend::default());
+    let first = Ours::new(&fleet, IndexBackend::default(), BATCH);
     fleet.slots = fleet.ids.iter().map(|id| first.index.slot(id).expect("every driver has a slot")).collect();
     drop(first);
     let wanted = |name: &&&str| arguments.designs.is_empty() || arguments.designs.iter().any(|wanted| wanted == **name);

@@ -145,8 +145,8 @@ impl Redis {
 impl Design for Redis {
     fn update(&mut self, updates: &[Update]) {
         for batch in updates.chunks(PIPELINE) {
-            for update in batch {
-                self.add(update.slot.index(), update.fix.position);
+            for (slot, fix) in batch {
+                self.add(slot.index(), fix.position);
             }
             self.read_all(batch.len());
         }

@@ -18,7 +18,7 @@ const SEARCHES: usize = 20_000;
 
 /// What threads do to each other, and what a snapshot takes: medians of so many passes.
 pub(crate) fn measure(fleet: &mut Fleet, passes: usize) -> Value {
-    let ours = Ours::new(fleet, IndexBackend::default());
+    let ours = Ours::new(fleet, IndexBackend::default(), 1);
     let mut shared = Shared { ours, day: 0 };
     let (mut two_per_one, mut mixed_per_one) = (Vec::new(), Vec::new());
     let (mut beside_per_alone, mut copies) = (Vec::new(), Vec::new());
@@ -60,7 +60,7 @@ struct Shared {
 impl Shared {
     /// Reports everything; a fix that is not believed would make it look quick.
     fn report(&self, updates: &[Update]) {
-        for Update { slot, fix } in updates {
+        for (slot, fix) in updates {
             let at = fix.at + Millis::from_mins(24 * 60) * self.day;
             assert_eq!(self.ours.index.report(*slot, Fix { at, ..*fix }, at), Reported::Moved);
         }
@@ -102,7 +102,7 @@ impl Shared {
                 ready.wait();
                 while !done.load(Ordering::Relaxed) {
                     day += 1;
-                    for Update { slot, fix } in updates {
+                    for (slot, fix) in updates {
                         let at = fix.at + Millis::from_mins(24 * 60) * day;
                         assert_eq!(ours.ours.index.report(*slot, Fix { at, ..*fix }, at), Reported::Moved);
                         if done.load(Ordering::Relaxed) {

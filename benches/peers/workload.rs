@@ -25,11 +25,7 @@ const HALF_SIDE_M: f64 = 20_000.0;
 const CLUSTERS: usize = 40;
 
 /// A driver's fix.
-#[derive(Clone, Copy)]
-pub(crate) struct Update {
-    pub(crate) slot: Slot,
-    pub(crate) fix: Fix,
-}
+pub(crate) type Update = (Slot, Fix);
 
 pub(crate) struct Fleet {
     pub(crate) ids: Arc<[DriverId]>,
@@ -39,6 +35,8 @@ pub(crate) struct Fleet {
     pub(crate) fixes: Vec<Fix>,
     places: Vec<Metres>,
     clusters: Vec<(Metres, f64)>,
+    /// The time of the last fix of anybody.
+    now: Timestamp,
     random: Pcg64Mcg,
 }
 
@@ -56,7 +54,8 @@ impl Fleet {
         };
         let clusters = (0..CLUSTERS).map(|_| cluster(&mut random)).collect();
         let ids: Arc<[_]> = (0..drivers).map(|n| DriverId::new(format!("driver-{n}")).expect("a valid id")).collect();
-        let mut fleet = Self { slots: Vec::new(), ids, fixes: Vec::new(), places: Vec::new(), clusters, random };
+        let mut fleet =
+            Self { slots: Vec::new(), ids, fixes: Vec::new(), places: Vec::new(), clusters, now: START, random };
         fleet.places = (0..drivers).map(|_| fleet.place()).collect();
         fleet.fixes = fleet.places.iter().map(|place| Fix { position: place.position(), at: START }).collect();
         fleet
@@ -79,7 +78,7 @@ impl Fleet {
         Metres(east, north).within_city()
     }
 
-    /// The next `count` fixes of drivers drawn at random, each 10 to 30 m further and a second later.
+    /// The next `count` fixes of drivers drawn at random, each 10 to 30 m further and a millisecond after the one before.
     pub(crate) fn drive(&mut self, count: usize) -> Vec<Update> {
         self.drive_some(count, 0..self.ids.len())
     }
@@ -111,10 +110,10 @@ impl Fleet {
         let (turn, way) = (self.random.random_range(0.0..std::f64::consts::TAU), self.random.random_range(10.0..30.0));
         let Metres(east, north) = self.places[driver];
         self.places[driver] = Metres(east + way * turn.cos(), north + way * turn.sin()).within_city();
-        let at = self.fixes[driver].at + Millis::from_secs(1);
-        let fix = Fix { position: self.places[driver].position(), at };
+        self.now += Millis::new(1);
+        let fix = Fix { position: self.places[driver].position(), at: self.now };
         self.fixes[driver] = fix;
-        Update { slot: self.slots[driver], fix }
+        (self.slots[driver], fix)
     }
 
     /// `count` places to search from.

@@ -45,7 +45,7 @@ use h3o::{CellIndex, Resolution};
 use parking_lot::Mutex;
 use place::{CellId, Place, Stamp};
 use positions::Roster;
-use record::Held;
+use record::{Held, Record};
 use search::{Field, Query};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -64,15 +64,17 @@ use std::sync::{Arc, Weak};
 /// let fix = Fix { position: Position::new(52.52, 13.40)?, at: now };
 /// assert_eq!(index.report(slot, fix, now), Reported::Moved);
 /// let found = index.nearest(Position::new(52.52, 13.41)?, Meters::from_km(5), 20, |_| true);
-/// assert_eq!(found[0].0.as_str(), "d-1");
+/// assert_eq!(index.driver(found[0].0).as_str(), "d-1");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct PositionIndex {
     rules: FixRules,
-    /// The negative of [`FixRules::max_ahead`].
-    ahead: Millis,
+    /// How many milliseconds lie between the oldest and the newest fix that are live.
+    ages: u64,
     /// How far a driver may come in a millisecond, in steps of latitude, times [`FRACTION`].
     speed: u64,
+    /// The square of how far a driver may come at once, in steps of latitude; less than a cell.
+    at_once: u64,
     drivers: Drivers,
     structure: Structure,
     /// Refused fixes of drivers whose stamp says that there are any, by slot.
@@ -83,8 +85,11 @@ pub struct PositionIndex {
 /// Speeds are counted in this part of a step.
 const FRACTION: f64 = (1 << 20) as f64;
 
-/// Nine hours in milliseconds. Who was away for longer is judged by all the rules.
-const LONG_ELAPSED: u64 = 1 << 25;
+/// Nine hours in milliseconds: longer absences count as that, so that no way overflows.
+const LONG_ELAPSED: i64 = 1 << 25;
+
+/// So many records are read before the first of them is written.
+const READ_AT_ONCE: usize = 8;
 
 /// What lists the available drivers. Boxed: the sizes differ much.
 enum Structure {
@@ -101,11 +106,15 @@ impl PositionIndex {
             IndexBackend::Grid => Structure::Grid(Box::default()),
             IndexBackend::RTree => Structure::RTree(Box::new(Forest::new(rules.max_drivers))),
         };
+        // A little less, for safety.
+        let speed = (rules.max_speed_mps / 1_000.0 / (STEP_RAD * EARTH_RADIUS_M) * FRACTION * (1.0 - 1e-6)) as u64;
+        let at_once = FixRules::LEAST_ELAPSED.get().unsigned_abs() * speed / FRACTION as u64;
+        let at_once = at_once.min(Stamp::LEAST_SIZE - 1);
         Ok(Self {
             rules,
-            ahead: -rules.max_ahead,
-            // A little less, for safety.
-            speed: (rules.max_speed_mps / 1_000.0 / (STEP_RAD * EARTH_RADIUS_M) * FRACTION * (1.0 - 1e-6)) as u64,
+            ages: (rules.live_for + rules.max_ahead).get().unsigned_abs(),
+            speed,
+            at_once: at_once * at_once,
             drivers: Drivers::new(rules.max_drivers),
             structure,
             jumps: Default::default(),
@@ -133,22 +142,55 @@ impl PositionIndex {
     /// contradict the last believed one and each can be reached from the one before. Times of the fix that are more than
     /// two millennia from the epoch are refused.
     ///
-    /// Takes about 30 ns, and ten times that where the driver comes to another cell. Never waits for a search.
+    /// Takes about 30 ns, half more where the driver comes further than it can in a second, and ten times that where it
+    /// comes to another cell. Never waits for a search.
     ///
     /// # Panics
     /// If `slot` is of another index.
     #[inline]
     pub fn report(&self, slot: Slot, fix: Fix, now: Timestamp) -> Reported {
         let record = self.drivers.record(slot.0);
-        let (stamp, place) = record.glimpse();
-        let (stamp, place) = (Stamp(stamp), Place(place));
-        if !stamp.has(Stamp::JUMPED | Stamp::AWAITED | Stamp::MOTION)
-            && let Some((moved, to)) = self.step(stamp, place, fix, now)
-            && record.replace(stamp.0, moved.0, to.0)
+        self.report_seen(record, record.glimpse(), slot, fix, now)
+    }
+
+    /// Takes in many fixes, each as [`PositionIndex::report`] does, and tells what became of each, in the order given.
+    ///
+    /// Records are read several at a time, so that waiting for one of them is waiting for all: takes about 20 ns for each that
+    /// stays in its cell.
+    ///
+    /// # Panics
+    /// If a slot is of another index; fixes before it may have been taken in.
+    pub fn report_all(&self, reports: &[(Slot, Fix)], now: Timestamp, mut judged: impl FnMut(Slot, Reported)) {
+        let (batches, rest) = reports.as_chunks::<READ_AT_ONCE>();
+        for batch in batches {
+            let records = batch.map(|(slot, _)| self.drivers.record(slot.0));
+            // A record that has changed when its turn comes is read anew.
+            let seen = records.map(Record::glimpse);
+            for ((record, seen), (slot, fix)) in records.into_iter().zip(seen).zip(batch) {
+                judged(*slot, self.report_seen(record, seen, *slot, *fix, now));
+            }
+        }
+        for (slot, fix) in rest {
+            judged(*slot, self.report(*slot, *fix, now));
+        }
+    }
+
+    /// Takes in a fix, when the record's words were seen to be these.
+    #[inline]
+    fn report_seen(
+        &self,
+        record: &Record,
+        (stamp, place): (u64, u64),
+        slot: Slot,
+        fix: Fix,
+        now: Timestamp,
+    ) -> Reported {
+        if let Some((moved, to)) = self.step(Stamp(stamp), Place(place), fix, now)
+            && record.replace(stamp, moved.0, to.0)
         {
             return Reported::Moved;
         }
-        self.report_slowly(slot.0, fix, Motion::NONE, now)
+        self.report_further(record, slot, fix, now)
     }
 
     /// The same as [`PositionIndex::report`], with how the driver was moving. Takes 8 bytes for each of 4,096 drivers as
@@ -163,25 +205,45 @@ impl PositionIndex {
         }
     }
 
-    /// What becomes of a record by a fix that is surely believed and leaves the driver in its cell.
+    /// What becomes of a record by a fix that is surely believed and leaves the driver in its cell: no more instructions than
+    /// that takes, because their number is what a report costs.
     #[inline]
     fn step(&self, stamp: Stamp, place: Place, fix: Fix, now: Timestamp) -> Option<(Stamp, Place)> {
-        // A time that fits is not large enough for these to overflow into what is right.
-        let age = now.as_millis().wrapping_sub(fix.at.as_millis());
-        let elapsed = fix.at.as_millis().wrapping_sub(stamp.at());
-        let ages = self.rules.live_for.get() - self.ahead.get();
-        let is_timely = age.wrapping_sub(self.ahead.get()) as u64 <= ages as u64
-            && (elapsed.wrapping_sub(1) as u64) < LONG_ELAPSED
-            && Stamp::fits(fix.at);
         // Whether it is searchable the stamp says, too; the place may be another one's that has come between.
         let to = Place::new(fix.position, stamp.is_listed());
         // No meridian is further from another than on the equator.
+        let (north, east) = ((to.lat() - place.lat()) as u64, (to.lng() - place.lng()) as u64);
+        let is_near = north.wrapping_mul(north) + east.wrapping_mul(east) <= self.at_once;
+        (self.is_plain(stamp, fix, now) && is_near && stamp.stays(to)).then(|| (stamp.timed(fix.at), to))
+    }
+
+    /// As quick for whoever has come further than that, but not too fast.
+    #[inline(never)]
+    fn report_further(&self, record: &Record, slot: Slot, fix: Fix, now: Timestamp) -> Reported {
+        let seen = record.glimpse();
+        let (stamp, place) = (Stamp(seen.0), Place(seen.1));
+        let to = Place::new(fix.position, stamp.is_listed());
         let (north, east) = ((to.lat() - place.lat()).unsigned_abs(), (to.lng() - place.lng()).unsigned_abs());
-        let elapsed = elapsed.clamp(FixRules::LEAST_ELAPSED.get(), LONG_ELAPSED.cast_signed()) as u64;
-        let way = elapsed * self.speed / FRACTION as u64;
-        let is_believed = is_timely && north * north + east * east <= way * way;
-        let moved = stamp.moved(place, to);
-        (is_believed & moved.is_some()).then_some((moved?.timed(fix.at), to))
+        let elapsed = fix.at.as_millis().wrapping_sub(stamp.at()).clamp(0, LONG_ELAPSED).unsigned_abs();
+        let far = elapsed * self.speed / FRACTION as u64;
+        if self.is_plain(stamp, fix, now)
+            && north * north + east * east <= far * far
+            && stamp.cell(place).is_none_or(|cell| cell.is_near(to))
+            && record.replace(stamp.0, stamp.timed(fix.at).0, to.0)
+        {
+            return Reported::Moved;
+        }
+        self.report_slowly(slot.0, fix, Motion::NONE, now)
+    }
+
+    /// Whether a fix is of a live time and newer, and the driver's record says nothing that asks for more care.
+    #[inline]
+    fn is_plain(&self, stamp: Stamp, fix: Fix, now: Timestamp) -> bool {
+        let (now, at) = (now.as_millis(), fix.at.as_millis());
+        now.wrapping_sub(at).wrapping_add(self.rules.max_ahead.get()) as u64 <= self.ages
+            && stamp.at() < at
+            && at <= Stamp::MAX_TIME
+            && !stamp.has(Stamp::LOCKED | Stamp::JUMPED | Stamp::AWAITED | Stamp::MOTION)
     }
 
     #[cold]
@@ -199,10 +261,8 @@ impl PositionIndex {
                 return reported;
             }
             let to = Place::new(fix.position, stamp.is_listed());
-            if !stamp.has(Stamp::AWAITED)
-                && let Some(moved) = stamp.moved(place, to)
-            {
-                self.believe(slot, &mut held, moved, to, fix.at, motion);
+            if !stamp.has(Stamp::AWAITED) && stamp.cell(place).is_none_or(|cell| cell.is_near(to)) {
+                self.believe(slot, &mut held, stamp, to, fix.at, motion);
                 return reported;
             }
             // To list it elsewhere, the locks of the cells come first. The judgement holds as long as the stamp does.
@@ -359,17 +419,19 @@ impl PositionIndex {
     ///
     /// `eligible` is asked about the nearest first, so that 20 answers of yes are about 20 questions. It may be asked about
     /// a driver more than once. No lock is held meanwhile.
+    ///
+    /// Drivers are named by their slots: looking up who they are ([`PositionIndex::driver`]) waits for memory.
     pub fn nearest(
         &self,
         at: Position,
         radius: Meters,
         limit: usize,
-        eligible: impl FnMut(&DriverId) -> bool,
-    ) -> Vec<(&DriverId, Meters)> {
-        let query = Query { at, radius, limit };
+        eligible: impl FnMut(Slot) -> bool,
+    ) -> Vec<(Slot, Meters)> {
+        let (query, drivers) = (Query { at, radius, limit }, &self.drivers);
         match &self.structure {
-            Structure::Grid(grid) => self.nearest_in(&Listed { grid, drivers: &self.drivers }, &query, eligible),
-            Structure::RTree(forest) => self.nearest_in(&Planted { forest, drivers: &self.drivers }, &query, eligible),
+            Structure::Grid(grid) => self.nearest_in(&Listed { grid, drivers }, &query, eligible),
+            Structure::RTree(forest) => self.nearest_in(&Planted { forest, drivers }, &query, eligible),
         }
     }
 
@@ -377,22 +439,15 @@ impl PositionIndex {
         &self,
         field: &impl Field,
         query: &Query,
-        mut eligible: impl FnMut(&DriverId) -> bool,
-    ) -> Vec<(&DriverId, Meters)> {
-        let id = |slot| self.drivers.id(slot);
-        let found = search::with_memory(|found| {
-            search::nearest(field, query, found, id, &mut eligible, |a, b| id(a).cmp(id(b)))
-        });
-        found.into_iter().map(|(slot, distance)| (id(slot), distance)).collect()
+        mut eligible: impl FnMut(Slot) -> bool,
+    ) -> Vec<(Slot, Meters)> {
+        let tie = |a, b| self.drivers.id(a).cmp(self.drivers.id(b));
+        let found = search::with_memory(|found| search::nearest(field, query, found, |slot| eligible(Slot(slot)), tie));
+        found.into_iter().map(|(slot, distance)| (Slot(slot), distance)).collect()
     }
 
     /// All available and `eligible` drivers within `radius` of `at`, as [`PositionIndex::nearest`] without a limit.
-    pub fn within(
-        &self,
-        at: Position,
-        radius: Meters,
-        eligible: impl FnMut(&DriverId) -> bool,
-    ) -> Vec<(&DriverId, Meters)> {
+    pub fn within(&self, at: Position, radius: Meters, eligible: impl FnMut(Slot) -> bool) -> Vec<(Slot, Meters)> {
         self.nearest(at, radius, usize::MAX, eligible)
     }
 

@@ -5,6 +5,7 @@
 //! steps of longitude, so that they stay about as wide as they are high.
 
 use super::fix::Motion;
+use super::record;
 use crate::geo::{MAX_LAT_E7, MAX_LNG_E7, Position};
 use crate::units::Timestamp;
 
@@ -18,7 +19,7 @@ pub(super) const REGION_BITS: u32 = 22;
 pub(super) const REGION_ROWS: usize = ((2 * MAX_LAT_E7 as usize) >> REGION_BITS) + 1;
 
 /// How far a driver may be outside of its cell, in steps of latitude: 46 m. Without it drivers at a border would change
-/// cells with every fix. A driver is never a whole cell away, so cells are larger than this.
+/// cells with every fix. Cells are at least twice as large.
 pub(super) const SLACK: i64 = 1 << 12;
 
 /// A position and whether searches find the driver there: 31 bits of latitude, 32 of longitude, and that one.
@@ -101,14 +102,22 @@ impl CellId {
         let widening = widening(lat);
         Self { bits, widening, row: lat >> bits, col: lng >> (bits + widening) }
     }
+
+    /// Whether a place is within the cell or its slack.
+    pub(super) fn is_near(self, place: Place) -> bool {
+        let near = |at: i64, start: i64, size: i64, slack: i64| (start - slack..start + size + slack).contains(&at);
+        let wide = self.bits + self.widening;
+        near(place.lat(), self.row << self.bits, 1 << self.bits, SLACK)
+            && near(place.lng(), self.col << wide, 1 << wide, SLACK << self.widening)
+    }
 }
 
 /// The time of a driver's last fix, the cell that lists it, and what else there is to know before it may be moved.
 ///
 /// From the lowest bit: the lock of the record; whether fixes were refused as jumps since; whether it waits for a fix to
 /// be listed; whether there is a [`Motion`](super::Motion) beside; the size of its cell (5 bits) and its widening (4);
-/// how far the row and the column of its place are from those of its cell, plus one (2 and 2); milliseconds since the
-/// epoch (47, signed).
+/// the last two bits of the row and of the column of its cell, which is the one of those nearest to its place;
+/// milliseconds since the epoch (47, signed). So a fix that leaves the driver in its cell changes the time and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp(pub(super) u64);
 
@@ -122,6 +131,7 @@ const TIME_AT: u32 = 17;
 const NOWHERE_BITS: u32 = 31;
 
 impl Stamp {
+    pub(super) const LOCKED: u64 = record::LOCKED;
     pub(super) const JUMPED: u64 = 1 << 1;
     pub(super) const AWAITED: u64 = 1 << 2;
     pub(super) const MOTION: u64 = 1 << 3;
@@ -130,10 +140,13 @@ impl Stamp {
     pub(super) const NEW: Self = Self(Self::NOWHERE.0 | Self::AWAITED | (i64::MIN as u64));
 
     /// In no cell, at time zero.
-    const NOWHERE: Self = Self((NOWHERE_BITS as u64) << BITS_AT | 1 << WIDENING_AT | 1 << ROW_AT | 1 << COL_AT);
+    const NOWHERE: Self = Self((NOWHERE_BITS as u64) << BITS_AT | 1 << WIDENING_AT);
 
     /// The last time that fits, and the negative of the first: two millennia before and after the epoch.
-    const MAX_TIME: i64 = i64::MAX >> TIME_AT;
+    pub(super) const MAX_TIME: i64 = i64::MAX >> TIME_AT;
+
+    /// No cell is smaller, in steps of latitude or of longitude.
+    pub(super) const LEAST_SIZE: u64 = 2 * SLACK as u64;
 
     /// The time of the last fix; the earliest of all if there is none.
     pub(super) fn at(self) -> i64 {
@@ -143,7 +156,7 @@ impl Stamp {
     /// Whether a cell lists the driver: whether searches find it.
     #[inline]
     pub(super) fn is_listed(self) -> bool {
-        self.field(BITS_AT, WIDENING_AT - BITS_AT) != NOWHERE_BITS
+        self.field(BITS_AT, WIDENING_AT - BITS_AT) != u64::from(NOWHERE_BITS)
     }
 
     /// The time of the last fix, if there is one.
@@ -177,7 +190,11 @@ impl Stamp {
 
     /// The cell that lists the driver, which is at `place`.
     pub(super) fn cell(self, place: Place) -> Option<CellId> {
-        let Cells { bits, wide, row, col } = self.cells(place);
+        let (bits, wide) = self.sizes();
+        // The cell is that of the place or one beside it.
+        let near = |at: i64, last_bits: u64| at - 1 + ((last_bits.cast_signed() - at + 1) & 3);
+        let (row, col) =
+            (near(place.lat() >> bits, self.field(ROW_AT, 2)), near(place.lng() >> wide, self.field(COL_AT, 2)));
         (bits != NOWHERE_BITS).then_some(CellId { bits, widening: wide - bits, row, col })
     }
 
@@ -187,52 +204,40 @@ impl Stamp {
         let Some(CellId { bits, widening, row, col }) = cell else {
             return Self(keep | Self::NOWHERE.0);
         };
-        let row = (place.lat() >> bits) - row + 1;
-        let col = (place.lng() >> (bits + widening)) - col + 1;
-        debug_assert!((0..3).contains(&row) && (0..3).contains(&col), "{place:?} is not near {cell:?}");
-        Self(
+        let listed = Self(
             keep | u64::from(bits) << BITS_AT
                 | u64::from(widening) << WIDENING_AT
-                | (row as u64) << ROW_AT
-                | (col as u64) << COL_AT,
-        )
+                | (row as u64 & 3) << ROW_AT
+                | (col as u64 & 3) << COL_AT,
+        );
+        debug_assert_eq!(listed.cell(place), cell, "{place:?} is not near its cell");
+        listed
     }
 
-    /// The same after moving from `old` to `new`, if that is within the slack of the cell that lists the driver.
+    /// Whether a driver stays within the slack of the cell that lists it, when it comes at most [`Stamp::LEAST_SIZE`] far in
+    /// either direction to `new`.
     #[inline]
-    pub(super) fn moved(self, old: Place, new: Place) -> Option<Self> {
-        let Cells { bits, wide, row, col } = self.cells(old);
-        let (slack_lat, slack_lng) = (SLACK, SLACK << (wide - bits));
-        let lat_off = new.lat() - (row << bits) + slack_lat;
-        let lng_off = new.lng() - (col << wide) + slack_lng;
-        let stays = (lat_off as u64) < (1 << bits) + 2 * slack_lat as u64
-            && (lng_off as u64) < (1 << wide) + 2 * slack_lng as u64;
-        let (row, col) = ((new.lat() >> bits) - row + 1, (new.lng() >> wide) - col + 1);
-        let keep = self.0 & !(0b1111 << ROW_AT);
-        stays.then_some(Self(keep | (row as u64) << ROW_AT | (col as u64) << COL_AT))
-    }
-
-    #[inline]
-    fn field(self, at: u32, bits: u32) -> u32 {
-        (self.0 >> at & ((1 << bits) - 1)) as u32
+    pub(super) fn stays(self, new: Place) -> bool {
+        let (bits, wide) = self.sizes();
+        let (high, long) = (1 << bits, 1 << wide);
+        let (slack_lat, slack_lng) = (SLACK as u64, (SLACK as u64) << (wide - bits));
+        // From the border of the slack on, as far as the last bits of the cell tell: four cells further it is the same.
+        let lat_off = (new.lat() as u64 + slack_lat).wrapping_sub(self.field(ROW_AT, 2) * high) & (4 * high - 1);
+        let lng_off = (new.lng() as u64 + slack_lng).wrapping_sub(self.field(COL_AT, 2) * long) & (4 * long - 1);
+        lat_off < high + 2 * slack_lat && lng_off < long + 2 * slack_lng
     }
 
     #[inline]
-    fn cells(self, place: Place) -> Cells {
+    fn field(self, at: u32, bits: u32) -> u64 {
+        self.0 >> at & ((1 << bits) - 1)
+    }
+
+    /// The size of the cell, and how wide it is, as powers of two.
+    #[inline]
+    fn sizes(self) -> (u32, u32) {
         let bits = self.field(BITS_AT, WIDENING_AT - BITS_AT);
-        let wide = bits + self.field(WIDENING_AT, ROW_AT - WIDENING_AT);
-        let row = (place.lat() >> bits) - i64::from(self.field(ROW_AT, 2)) + 1;
-        let col = (place.lng() >> wide) - i64::from(self.field(COL_AT, 2)) + 1;
-        Cells { bits, wide, row, col }
+        (bits as u32, (bits + self.field(WIDENING_AT, ROW_AT - WIDENING_AT)) as u32)
     }
-}
-
-/// Size and number of a cell in both directions.
-struct Cells {
-    bits: u32,
-    wide: u32,
-    row: i64,
-    col: i64,
 }
 
 #[cfg(test)]
@@ -282,7 +287,7 @@ mod tests {
         ) {
             let mut place = Place::new(start, true);
             let cell = CellId::of(place, bits);
-            let mut stamp = Stamp::NEW.with(Stamp::AWAITED, false).timed(Timestamp::from_millis(millis)).listed(Some(cell), place);
+            let stamp = Stamp::NEW.with(Stamp::AWAITED, false).timed(Timestamp::from_millis(millis)).listed(Some(cell), place);
             for (north, east) in steps {
                 let (lat, lng) = place.position().steps();
                 let lat = (lat + north).clamp(-MAX_LAT_E7, MAX_LAT_E7);
@@ -292,10 +297,12 @@ mod tests {
                 let within = |at: i64, start: i64, size: i64, slack: i64| (start - slack..start + size + slack).contains(&at);
                 let near = within(next.lat(), cell.row << bits, 1 << bits, SLACK)
                     && within(next.lng(), cell.col << wide, 1 << wide, SLACK << cell.widening);
-                let moved = stamp.moved(place, next);
-                prop_assert_eq!(moved.is_some(), near);
-                if let Some(moved) = moved {
-                    (stamp, place) = (moved, next);
+                prop_assert_eq!(cell.is_near(next), near);
+                if u64::from(north.unsigned_abs().max(east.unsigned_abs())) < Stamp::LEAST_SIZE {
+                    prop_assert_eq!(stamp.stays(next), near);
+                }
+                if near {
+                    place = next;
                 }
                 prop_assert_eq!(stamp.cell(place), Some(cell));
                 prop_assert_eq!(stamp.last(), Some(Timestamp::from_millis(millis)));
@@ -303,7 +310,7 @@ mod tests {
             }
             let nowhere = stamp.listed(None, place);
             prop_assert_eq!(nowhere.cell(place), None);
-            prop_assert!(nowhere.moved(place, Place::new(Position::from_steps(0, 0), false)).is_some());
+            prop_assert!(nowhere.stays(Place::new(Position::from_steps(0, 0), false)));
             prop_assert_eq!(nowhere.at(), millis);
         }
     }

@@ -134,7 +134,7 @@ impl PointSet {
         eligible: impl FnMut(u32) -> bool,
     ) -> Vec<(u32, Meters)> {
         let query = Query { at, radius, limit };
-        search::with_memory(|found| search::nearest(self, &query, found, |row| row, eligible, |a, b| a.cmp(&b)))
+        search::with_memory(|found| search::nearest(self, &query, found, eligible, |a, b| a.cmp(&b)))
     }
 
     /// How many rows there are.

@@ -17,9 +17,6 @@ use std::mem;
 /// Fewer points than this are looked at one by one.
 const FEW: usize = 128;
 
-/// So many are asked about at a time.
-const AT_ONCE: usize = 8;
-
 /// No more than this are put in order in one go.
 const FEW_RANKED: usize = 32;
 
@@ -105,12 +102,11 @@ pub(super) struct Query {
 /// The nearest eligible points: names and distances, nearest first, ties in the order of names by `tie`.
 ///
 /// Still points are asked about once at most.
-pub(super) fn nearest<F: Field, T>(
+pub(super) fn nearest<F: Field>(
     field: &F,
     query: &Query,
     found: &mut Found,
-    who: impl Fn(u32) -> T,
-    mut eligible: impl FnMut(T) -> bool,
+    mut eligible: impl FnMut(u32) -> bool,
     tie: impl Fn(u32, u32) -> Ordering,
 ) -> Vec<(u32, Meters)> {
     let points = field.len();
@@ -133,7 +129,7 @@ pub(super) fn nearest<F: Field, T>(
         let reach = if angle >= whole { ball.outer_key() } else { ball.inner_key() };
         gather(field, &ball, found);
         found.rank(&ball, reach);
-        let enough = search.ask(&ball, reach, query.limit, found, &who, &mut eligible);
+        let enough = search.ask(&ball, reach, query.limit, found, &mut eligible);
         if enough || angle >= whole {
             break;
         }
@@ -200,50 +196,39 @@ struct Search {
 
 impl Search {
     /// Asks about what was gathered, from near to far; says whether that was enough.
-    fn ask<T>(
+    fn ask(
         &mut self,
         ball: &Ball,
         reach: f32,
         limit: usize,
         found: &mut Found,
-        who: &impl Fn(u32) -> T,
-        eligible: &mut impl FnMut(T) -> bool,
+        eligible: &mut impl FnMut(u32) -> bool,
     ) -> bool {
         // Keys that differ by less may belong to equal distances.
         let close = 1.0 + 4.0 * ball.error;
         let mut call = self.hits.get(limit - 1).map_or(f32::INFINITY, |hit| hit.key * close);
         // Those that probably are enough are put in order first.
         let part = (limit as f32 * 1.125 + 2.0) / found.ranked.len() as f32;
-        let mut ranked = mem::take(&mut found.ranked);
-        let first = if ranked.len() > FEW_RANKED && part < 0.8 { partition(&mut ranked, reach * part) } else { 0 };
-        for part in [0..first, first..ranked.len()] {
-            let part = &mut ranked[part];
+        let Found { names, places, ranked, .. } = found;
+        let first = if ranked.len() > FEW_RANKED && part < 0.8 { partition(ranked, reach * part) } else { 0 };
+        let (near, far) = ranked.split_at_mut(first);
+        for part in [near, far] {
             part.sort_unstable();
-            'near: for batch in part.chunks(AT_ONCE) {
-                // The next ones are on their way from memory while one is waited for.
-                let asked: [_; AT_ONCE] = std::array::from_fn(|n| {
-                    let name = found.names[*batch.get(n)? as u32 as usize];
-                    Some((name, who(name)))
-                });
-                for (&ranked, (name, who)) in batch.iter().zip(asked.into_iter().flatten()) {
-                    let (key, entry) = (key(ranked), ranked as u32 as usize);
-                    if key > call {
-                        break 'near;
-                    }
-                    let is_new = key > self.asked && (self.skip.is_empty() || self.skip.binary_search(&name).is_err());
-                    if is_new && eligible(who) {
-                        self.hits.push(Hit { key, name, position: found.places[entry].position() });
-                        if self.hits.len() == limit {
-                            call = key * close;
-                        }
+            for &ranked in &*part {
+                let (key, entry) = (key(ranked), ranked as u32 as usize);
+                if key > call {
+                    return call <= reach;
+                }
+                let name = names[entry];
+                let is_new = key > self.asked && (self.skip.is_empty() || self.skip.binary_search(&name).is_err());
+                if is_new && eligible(name) {
+                    self.hits.push(Hit { key, name, position: places[entry].position() });
+                    if self.hits.len() == limit {
+                        call = key * close;
                     }
                 }
             }
-            if part.last().is_some_and(|last| key(*last) > call) {
-                break;
-            }
         }
-        found.ranked = ranked;
         call <= reach
     }
 

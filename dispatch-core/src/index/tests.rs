@@ -107,6 +107,18 @@ fn change() -> impl Strategy<Value = (usize, Change)> {
 /// Long enough apart that every way on earth is slow enough.
 const PAUSE: Millis = Millis::from_mins(10 * 24 * 60);
 
+/// As [`PositionIndex::nearest`], with drivers by their ids.
+fn nearest(
+    index: &PositionIndex,
+    at: Position,
+    radius: Meters,
+    limit: usize,
+    mut eligible: impl FnMut(&DriverId) -> bool,
+) -> Vec<(&DriverId, Meters)> {
+    let found = index.nearest(at, radius, limit, |slot| eligible(index.driver(slot)));
+    found.into_iter().map(|(slot, distance)| (index.driver(slot), distance)).collect()
+}
+
 const BACKENDS: [IndexBackend; 2] = [IndexBackend::Grid, IndexBackend::RTree];
 
 fn index(backend: IndexBackend) -> PositionIndex {
@@ -228,7 +240,7 @@ proptest! {
                 let expected = brute(query, model.searchable().filter(|(id, _)| query.accepts(number(id))));
                 let Query { at, radius, limit, .. } = *query;
                 let eligible = |id: &DriverId| query.accepts(number(id));
-                prop_assert_eq!(&index.nearest(at, radius, limit, eligible), &expected, "{:?} {:?}", backend, query);
+                prop_assert_eq!(&nearest(&index, at, radius, limit, eligible), &expected, "{:?} {:?}", backend, query);
                 prop_assert_eq!(&snapshot.nearest(at, radius, limit, eligible), &expected, "{:?}", query);
             }
             for area in &areas {
@@ -242,6 +254,30 @@ proptest! {
             }
             prop_assert_eq!(&index.count_by_cell(Resolution::Seven), &counts);
             prop_assert_eq!(&snapshot.count_by_cell(Resolution::Seven), &counts);
+        }
+    }
+
+    #[test]
+    fn many_reports_are_judged_like_one_after_the_other(
+        ways in vec((0..12usize, -9_000..9_000i32, -9_000..9_000i32, 0..8_000i64), 0..120),
+    ) {
+        let now = Timestamp::from_millis(1_000_000);
+        let indexes = BACKENDS.map(|backend| [index(backend), index(backend)]);
+        for [single, many] in &indexes {
+            let slots: Vec<Slot> = (0..12).map(|n| single.slot(&id(n)).unwrap()).collect();
+            (0..12).for_each(|n| assert_eq!(many.slot(&id(n)), Ok(slots[n])));
+            let report = |(of, north, east, at): (usize, i32, i32, i64)| {
+                let position = Position::from_steps(525_000_000 + north, 134_000_000 + east);
+                (slots[of], Fix { position, at: Timestamp::from_millis(990_000 + at) })
+            };
+            let reports: Vec<(Slot, Fix)> = ways.iter().copied().map(report).collect();
+            let expected: Vec<_> = reports.iter().map(|(slot, fix)| (*slot, single.report(*slot, *fix, now))).collect();
+            let mut found = Vec::new();
+            many.report_all(&reports, now, |slot, reported| found.push((slot, reported)));
+            prop_assert_eq!(found, expected);
+            prop_assert!(slots.iter().all(|slot| single.last(*slot) == many.last(*slot)));
+            let all = |index: &PositionIndex| index.within(at(52.5, 13.4), Meters::from_km(5), |_| true);
+            prop_assert_eq!(all(single), all(many));
         }
     }
 
@@ -328,7 +364,7 @@ fn watch(index: &PositionIndex) {
     let centre = at(52.5, 13.4);
     let mut snapshot = Positions::default();
     for _ in 0..STEPS {
-        let found = index.nearest(centre, Meters::from_km(100), usize::MAX, |driver| fleet.contains(driver));
+        let found = nearest(index, centre, Meters::from_km(100), usize::MAX, |driver| fleet.contains(driver));
         assert_eq!(found.len(), FLEET);
         assert_eq!(found.iter().map(|(driver, _)| (*driver).clone()).collect::<BTreeSet<_>>(), fleet);
         for (driver, distance) in found {
@@ -346,7 +382,7 @@ fn watch(index: &PositionIndex) {
 fn peek(index: &PositionIndex) {
     let corner = corners(FLEET / 2)[0];
     for _ in 0..STEPS * 4 {
-        let found = index.nearest(corner, Meters::from_km(3), 50, |driver| driver.as_str() != "d-roamer");
+        let found = nearest(index, corner, Meters::from_km(3), 50, |driver| driver.as_str() != "d-roamer");
         let once: BTreeSet<_> = found.iter().map(|(driver, _)| *driver).collect();
         assert_eq!(once.len(), found.len());
         for (driver, distance) in found {
@@ -359,7 +395,7 @@ fn peek(index: &PositionIndex) {
 fn take_breaks(index: &PositionIndex) {
     let (driver, start) = (id(FLEET), corners(FLEET)[0]);
     let slot = index.slot(&driver).unwrap();
-    let is_found = || !index.nearest(start, Meters::from_km(100), 1, |found| *found == driver).is_empty();
+    let is_found = || !index.nearest(start, Meters::from_km(100), 1, |found| found == slot).is_empty();
     for _ in 0..STEPS {
         index.set_available(slot, false);
         assert!(!is_found());

@@ -157,8 +157,9 @@ impl Fleet {
     ) -> Vec<(DriverId, Meters)> {
         let posts = self.posts.read();
         let heard = |post: &Arc<Post>| post.last_fix().is_some_and(|fix| fix.at >= since);
-        let found = sightings.index.nearest(at, radius, limit, |driver| posts.get(driver).is_some_and(heard));
-        found.into_iter().map(|(driver, distance)| (driver.clone(), distance)).collect()
+        let index = &sightings.index;
+        let found = index.nearest(at, radius, limit, |slot| posts.get(index.driver(slot)).is_some_and(heard));
+        found.into_iter().map(|(slot, distance)| (index.driver(slot).clone(), distance)).collect()
     }
 }
 
