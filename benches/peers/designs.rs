@@ -44,7 +44,7 @@ pub(crate) const BATCH: usize = 100;
 pub(crate) struct Ours {
     pub(crate) index: PositionIndex,
     ids: Arc<[DriverId]>,
-    /// Fixes reported in one call: whoever takes them from drivers gets many at a time.
+    /// Fixes reported in one call.
     at_once: usize,
 }
 
@@ -64,6 +64,13 @@ impl Ours {
 impl Design for Ours {
     fn update(&mut self, updates: &[Update]) {
         let mut moved = 0;
+        if self.at_once == 1 {
+            for &(slot, fix) in updates {
+                moved += usize::from(self.index.report(slot, fix, fix.at) == Reported::Moved);
+            }
+            assert_eq!(moved, updates.len());
+            return;
+        }
         for batch in updates.chunks(self.at_once) {
             let now = batch.last().expect("a chunk is not empty").1.at;
             self.index.report_all(batch, now, |_, reported| moved += usize::from(reported == Reported::Moved));

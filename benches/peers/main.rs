@@ -48,7 +48,7 @@ struct Arguments {
 }
 
 const DESIGNS: [&str; 10] =
-    ["default", "single", "grid", "rtree", "snapshot", "rstar", "kiddo", "rstar-dashmap", "limit", "redis"];
+    ["default", "batched", "grid", "rtree", "snapshot", "rstar", "kiddo", "rstar-dashmap", "limit", "redis"];
 
 /// Every fleet is drawn from the same seed.
 const SEED: u64 = 7;
@@ -78,7 +78,7 @@ fn main() {
 
 fn build(name: &str, fleet: &Fleet) -> Option<Box<dyn Design>> {
     let backend = match name {
-        "default" | "single" | "snapshot" => IndexBackend::default(),
+        "default" | "batched" | "snapshot" => IndexBackend::default(),
         "grid" => IndexBackend::Grid,
         "rtree" => IndexBackend::RTree,
         "rstar" => return Some(Box::new(foreign::Rstar::new(fleet))),
@@ -88,13 +88,13 @@ fn build(name: &str, fleet: &Fleet) -> Option<Box<dyn Design>> {
         "redis" => return Some(Box::new(redis::Redis::start(fleet)?)),
         _ => panic!("there is no design `{name}`; there are {DESIGNS:?}"),
     };
-    let ours = Ours::new(fleet, backend, if name == "single" { 1 } else { BATCH });
+    let ours = Ours::new(fleet, backend, if name == "batched" { BATCH } else { 1 });
     Some(if name == "snapshot" { Box::new(Snapshot { ours, positions: Positions::default() }) } else { Box::new(ours) })
 }
 
 fn measure(drivers: u32, arguments: &Arguments) -> Vec<Value> {
     let mut fleet = Fleet::new(drivers, SEED);
-    let first = Ours::new(&fleet, IndexBackend::default(), BATCH);
+    let first = Ours::new(&fleet, IndexBackend::default(), 1);
     fleet.slots = fleet.ids.iter().map(|id| first.index.slot(id).expect("every driver has a slot")).collect();
     drop(first);
     let wanted = |name: &&&str| arguments.designs.is_empty() || arguments.designs.iter().any(|wanted| wanted == **name);
