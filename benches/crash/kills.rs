@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::ffi::OsStr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -48,25 +48,46 @@ enum Acknowledged {
     Step { order: String, step: &'static str },
 }
 
+/// A request. One with a key is to be carried out once, however often it is sent.
+#[derive(Clone, Debug)]
+struct Ask {
+    method: Method,
+    path: String,
+    body: Option<Value>,
+    key: Option<String>,
+}
+
 /// What all clients share.
 struct City {
     client: Client,
     url: watch::Receiver<String>,
     acknowledged: Mutex<Vec<Acknowledged>>,
+    /// The commands that were carried out, with the status of the answer.
+    done: Mutex<Vec<(Ask, StatusCode)>>,
+    keys: AtomicU64,
     over: AtomicBool,
 }
 
+/// How many of the latest commands, and how many of all, are sent again after each kill.
+const REPEATED: usize = 20;
+
 impl City {
     /// Asks until the server of some life answers; a conflict is an answer.
-    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Option<(StatusCode, Value)> {
+    async fn send(&self, ask: &Ask) -> Option<(StatusCode, Value)> {
         while !self.over.load(Ordering::Relaxed) {
             let url = self.url.borrow().clone();
-            let request = self.client.request(method.clone(), format!("{url}{path}"));
-            let request = if let Some(body) = &body { request.json(body) } else { request };
+            let mut request = self.client.request(ask.method.clone(), format!("{url}{}", ask.path));
+            if let Some(body) = &ask.body {
+                request = request.json(body);
+            }
+            if let Some(key) = &ask.key {
+                request = request.header("idempotency-key", key);
+            }
             if let Ok(response) = request.timeout(Duration::from_secs(5)).send().await {
                 let status = response.status();
-                if let Ok(answer) = response.json().await
+                if let Ok(answer) = response.json::<Value>().await
                     && !status.is_server_error()
+                    && answer["code"] != "in_flight"
                 {
                     return Some((status, answer));
                 }
@@ -74,6 +95,40 @@ impl City {
             sleep(Duration::from_millis(5)).await;
         }
         None
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Option<(StatusCode, Value)> {
+        self.send(&Ask { method, path: path.to_owned(), body, key: None }).await
+    }
+
+    /// Has something done, once.
+    async fn command(&self, method: Method, path: &str, body: Option<Value>) -> Option<(StatusCode, Value)> {
+        let key = Some(format!("k-{}", self.keys.fetch_add(1, Ordering::Relaxed)));
+        let ask = Ask { method, path: path.to_owned(), body, key };
+        let (status, answer) = self.send(&ask).await?;
+        if status.is_success() {
+            self.done.lock().unwrap_or_else(PoisonError::into_inner).push((ask, status));
+        }
+        Some((status, answer))
+    }
+
+    /// Sends some of what was carried out again. Returns how much, and the answers that are not as they were.
+    async fn repeat(&self, random: &mut Pcg64Mcg) -> (u64, Vec<String>) {
+        let some: Vec<_> = {
+            let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+            let latest = done.iter().rev().take(REPEATED).cloned();
+            let any = (0..REPEATED.min(done.len())).map(|_| done[random.random_range(0..done.len())].clone());
+            latest.chain(any).collect()
+        };
+        let mut changed = Vec::new();
+        for (ask, before) in &some {
+            if let Some((now, answer)) = self.send(ask).await
+                && now != *before
+            {
+                changed.push(format!("{ask:?}: {before}, then {now} {answer}"));
+            }
+        }
+        (some.len() as u64, changed)
     }
 
     fn note(&self, what: Acknowledged) {
@@ -86,14 +141,13 @@ impl City {
         for count in 0.. {
             let order = format!("o-{number}-{count}");
             let body = json!({"id": order, "pickup": place(), "dropoff": place()});
-            let Some((status, _)) = self.ask(Method::POST, "/v1/orders", Some(body)).await else { return };
+            let Some((status, _)) = self.command(Method::POST, "/v1/orders", Some(body)).await else { return };
             if status.is_success() {
                 self.note(Acknowledged::Placed { order: order.clone() });
             }
             let path = format!("/v1/orders/{order}/kitchen");
-            let Some((status, _)) = self.ask(Method::POST, &path, Some(json!({"status": "ready"}))).await else {
-                return;
-            };
+            let ready = Some(json!({"status": "ready"}));
+            let Some((status, _)) = self.command(Method::POST, &path, ready).await else { return };
             if status.is_success() {
                 self.note(Acknowledged::Ready { order });
             }
@@ -105,8 +159,8 @@ impl City {
         let driver = format!("d-{number}");
         let path = format!("/v1/drivers/{driver}");
         let place = json!({"lat": 52.45 + number as f64 * 0.002, "lng": 13.3 + number as f64 * 0.004});
-        self.ask(Method::PUT, &path, Some(json!({}))).await?;
-        self.ask(Method::POST, &format!("{path}/shift/start"), None).await?;
+        self.command(Method::PUT, &path, Some(json!({}))).await?;
+        self.command(Method::POST, &format!("{path}/shift/start"), None).await?;
         loop {
             self.ask(Method::POST, &format!("{path}/position"), Some(place.clone())).await?;
             let (_, found) = self.ask(Method::GET, &format!("{path}/offer"), None).await?;
@@ -114,7 +168,7 @@ impl City {
                 sleep(Duration::from_millis(20)).await;
                 continue;
             };
-            let (status, _) = self.ask(Method::POST, &format!("/v1/offers/{name}/accept"), None).await?;
+            let (status, _) = self.command(Method::POST, &format!("/v1/offers/{name}/accept"), None).await?;
             if status.is_success() {
                 let offer = name.rsplit('-').next()?.parse().ok()?;
                 self.note(Acknowledged::Accepted { offer });
@@ -129,7 +183,7 @@ impl City {
     async fn deliver(&self, order: &str) -> Option<()> {
         let path = format!("/v1/orders/{order}/progress");
         for step in STEPS {
-            let (status, _) = self.ask(Method::POST, &path, Some(json!({"step": step}))).await?;
+            let (status, _) = self.command(Method::POST, &path, Some(json!({"step": step}))).await?;
             if status.is_success() {
                 self.note(Acknowledged::Step { order: order.to_owned(), step });
             }
@@ -141,8 +195,10 @@ impl City {
 pub(crate) fn run(times: u32, folder: &Folder) -> Result<Outcome, Box<dyn Error>> {
     let runtime = tokio::runtime::Runtime::new()?;
     let (address, url) = watch::channel(String::new());
-    let (client, acknowledged, over) = (Client::new(), Mutex::default(), AtomicBool::new(false));
-    let city = Arc::new(City { client, url, acknowledged, over });
+    let (client, acknowledged, done) = (Client::new(), Mutex::default(), Mutex::default());
+    let (keys, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let city = Arc::new(City { client, url, acknowledged, done, keys, over });
+    let (mut repeated, mut changed) = (0, Vec::new());
     let mut random = Pcg64Mcg::seed_from_u64(u64::from(times));
     let mut slowest = Duration::ZERO;
     let mut server = start(&folder.0)?;
@@ -160,6 +216,9 @@ pub(crate) fn run(times: u32, folder: &Folder) -> Result<Outcome, Box<dyn Error>
         server = start(&folder.0)?;
         slowest = slowest.max(began.elapsed());
         address.send_replace(server.url.clone());
+        let (some, others) = runtime.block_on(city.repeat(&mut random));
+        repeated += some;
+        changed.extend(others);
     }
     std::thread::sleep(Duration::from_secs(2));
     city.over.store(true, Ordering::Relaxed);
@@ -179,11 +238,14 @@ pub(crate) fn run(times: u32, folder: &Folder) -> Result<Outcome, Box<dyn Error>
         "slowest_start_ms": slowest.as_millis() as u64,
         "lost": lost.len(),
         "first_lost": lost.first().map(|what| format!("{what:?}")),
+        "repeated": repeated,
+        "answered_otherwise": changed.len(),
+        "first_answered_otherwise": changed.first(),
         "duplicated": history.duplicated,
         "double_assignments": history.double_assignments,
     });
-    let is_well =
-        lost.is_empty() && history.duplicated == 0 && history.double_assignments == 0 && !acknowledged.is_empty();
+    let is_once = history.duplicated == 0 && history.double_assignments == 0 && changed.is_empty();
+    let is_well = lost.is_empty() && is_once && !acknowledged.is_empty() && (repeated > 0 || times == 0);
     Ok(Outcome { line, is_well })
 }
 
@@ -191,6 +253,8 @@ pub(crate) fn run(times: u32, folder: &Folder) -> Result<Outcome, Box<dyn Error>
 #[derive(Default)]
 struct History {
     records: u64,
+    /// What requests were carried out, by their keys as they are kept.
+    keys: BTreeSet<String>,
     placed: BTreeSet<String>,
     ready: BTreeSet<String>,
     accepted: BTreeSet<u64>,
@@ -208,6 +272,9 @@ impl History {
         Log::open(Directory::read_only(directory))?.replay_all(|record| {
             let record: Value = serde_json::from_slice(record.payload).map_err(|error| error.to_string())?;
             history.records += 1;
+            if let Some(key) = record["accepted"]["key"].as_str() {
+                history.duplicated += u64::from(!history.keys.insert(key.to_owned()));
+            }
             for event in record["events"].as_array().into_iter().flatten() {
                 let (kind, event) = match &event["kind"] {
                     Value::Object(kind) => kind.iter().next().ok_or("an event without a kind")?,
