@@ -168,8 +168,10 @@ impl State {
         &self,
         job: impl FnOnce(&mut World) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Problem> {
-        let answer = tokio::time::timeout(self.patience(), self.handle().ask(job)).await;
-        Ok(answer.map_err(|_| Problem::late())???)
+        // Waiting says nothing more about a request that is being carried out.
+        let is_known = |answer: &Result<T, Error>| matches!(answer, Err(Error::InFlight));
+        let answer = tokio::time::timeout(self.patience(), self.handle().ask(job, is_known)).await;
+        Ok(answer.map_err(|_| Error::Late)???)
     }
 }
 

@@ -25,10 +25,13 @@ pub(super) async fn submit(
     Json(body): Json<SubmitOrder>,
 ) -> Result<Response, Problem> {
     let is_full = state.handle().lag().is_some_and(|lag| lag.is_full);
+    let is_low = state.handle().disk_is_low();
     let (market, spec) = body.into_core();
     let id = spec.id.clone();
-    let submit = move |world: &mut World, caller: &Caller| {
-        if is_full { Err(Error::BacklogFull) } else { world.submit(caller, market.as_ref(), spec) }
+    let submit = move |world: &mut World, caller: &Caller| match (is_low, is_full) {
+        (true, _) => Err(Error::DiskLow),
+        (_, true) => Err(Error::BacklogFull),
+        _ => world.submit(caller, market.as_ref(), spec),
     };
     let (status, order) = state.change(caller, submit, move |world, caller| view(world, caller, &id)).await?;
     Ok(versioned(status, &order))
