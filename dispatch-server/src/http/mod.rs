@@ -145,20 +145,20 @@ impl State {
         &self,
         caller: Caller,
         act: impl FnOnce(&mut World, &Caller) -> Result<bool, Error> + Send + 'static,
-        view: impl FnOnce(&World, &Caller) -> Result<T, Error> + Send + 'static,
+        view: impl FnOnce(&World, &Caller, &Done) -> Result<T, Error> + Send + 'static,
     ) -> Result<(StatusCode, T), Problem> {
         // An answer of the runner would wait for what is done and not in the database yet.
         if self.handle().lag().is_some_and(|lag| lag.holds_answers()) {
             return Err(Error::DatabaseAway.into());
         }
         let done = move |world: &mut World| {
-            let Done { created, before } = world.once(&caller, |world| act(world, &caller))?;
-            let seen = view(world, &caller).map_err(|error| match error {
+            let done = world.once(&caller, |world| act(world, &caller))?;
+            let seen = view(world, &caller, &done).map_err(|error| match error {
                 // It retired meanwhile, or is not the caller's any more: not a reason to do it again.
-                Error::Refused(_) if before => Error::AlreadyDone,
+                Error::Refused(_) if done.before => Error::AlreadyDone,
                 error => error,
             })?;
-            Ok((if created { StatusCode::CREATED } else { StatusCode::OK }, seen))
+            Ok((if done.created { StatusCode::CREATED } else { StatusCode::OK }, seen))
         };
         self.ask(done).await
     }
