@@ -75,9 +75,8 @@ impl OpenError {
     fn is_of_the_disk(&self) -> bool {
         match self {
             Self::Damage { .. } => true,
-            Self::Io { source, .. } => {
-                !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
-            }
+            // EIO; of this process running out of something, or not being allowed, the disk is innocent.
+            Self::Io { source, .. } => source.raw_os_error() == Some(5) || source.kind() == io::ErrorKind::Other,
             _ => false,
         }
     }

@@ -409,7 +409,7 @@ fn postgres(check: &mut Problems, url: &str, raw: RawPostgres, durability: Durab
     let RawPostgres { server, migrate, timeout_ms, retry_max_ms, flush_ms, max_backlog_bytes, sample_seconds } = raw;
     check.that("postgres.server", (1..=64).contains(&server.chars().count()), "must be a name of 1 to 64 characters");
     check.that("postgres.timeout_ms", (100..=600_000).contains(&timeout_ms), "must be 100 to 600000");
-    check.that("postgres.retry_max_ms", (100..=600_000).contains(&retry_max_ms), "must be 100 to 600000");
+    check.that("postgres.retry_max_ms", (100..=30_000).contains(&retry_max_ms), "must be 100 to 30000");
     check.that("postgres.flush_ms", flush_ms <= 60_000, "must be 0 to 60000");
     check.that("postgres.sample_seconds", (1..=86_400).contains(&sample_seconds), "must be 1 to 86400");
     if url.is_empty() {

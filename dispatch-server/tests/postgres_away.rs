@@ -5,11 +5,12 @@
 
 mod common;
 
-use common::Server;
 use common::cluster::Cluster;
 use common::place::{Place, link, until, work};
+use common::{Answer, Server};
 use dispatch_server::migrate_database;
 use reqwest::Method;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,13 +33,19 @@ async fn an_answer_means_that_the_database_has_it() {
     ready(None).await;
     server.driver("", "ana").await;
     server.order("", "o-0").await;
-    ask_while_held(&cluster, &place.database, &server).await;
+    let held = cluster.hold(&place.database, "UPDATE dispatch.servers SET epoch = epoch");
+    let waits = submit_twice(&server, "o-1").await;
+    drop(held);
+    assert_eq!(waits.await.status, 201);
+    assert_eq!(cluster.sql(&place.database, "SELECT count(*) FROM dispatch.orders WHERE id = 'o-1'"), "1");
     let offer = server.offer("", "ana").await;
 
     // Nothing is promised while the database is away, and no offer runs out.
+    let held = cluster.hold(&place.database, "UPDATE dispatch.servers SET epoch = epoch");
+    let late = submit_twice(&server, "late").await;
     cluster.kill();
-    let late = server.post("/v1/orders", common::order("late")).await;
-    assert_eq!(late.status, 503, "{:#}", late.body);
+    drop(held);
+    late.await.problem(503, "late");
     ready(Some("database_away")).await;
     server.post("/v1/orders", common::order("refused")).await.problem(503, "database_away");
     server.act(&format!("/v1/offers/{offer}/accept")).await.problem(503, "database_away");
@@ -55,26 +62,28 @@ async fn an_answer_means_that_the_database_has_it() {
     let new = place.elsewhere("new");
     let after = new.take_over(&cluster, 7_200).await;
     assert!(server.state.failed().await.to_string().contains("goes on elsewhere"));
-    assert!(server.begin_to_stop().await.unwrap().is_err());
+    assert!(server.ended().await.is_err());
     after.stop().await;
     new.assert_equal(&cluster);
 }
 
-/// While the database cannot write it, nobody is told that it was done.
-async fn ask_while_held(cluster: &Cluster, database: &str, server: &Server) {
-    let held = cluster.hold(database, "UPDATE dispatch.servers SET epoch = epoch");
-    let once = [("idempotency-key", "k"), ("content-type", "application/json")];
-    let submit = || Box::pin(server.raw(Method::POST, "/v1/orders", &once, common::order("o-1").to_string().into()));
+/// Submits an order twice at once under one key, while the database cannot write it: nobody is told that it was done, one is told so,
+/// and the other waits.
+async fn submit_twice<'a>(server: &'a Server, id: &str) -> Pin<Box<dyn Future<Output = Answer> + 'a>> {
+    let submit = || {
+        let (key, body) = (id.to_owned(), common::order(id).to_string().into_bytes());
+        Box::pin(async move {
+            let once = [("idempotency-key", key.as_str()), ("content-type", "application/json")];
+            server.raw(Method::POST, "/v1/orders", &once, body).await
+        })
+    };
     let (mut one, mut other) = (submit(), submit());
     let (refused, waits) = tokio::select! {
         refused = &mut one => (refused, other),
         refused = &mut other => (refused, one),
     };
     refused.problem(409, "in_flight").field("Idempotency-Key");
-    drop(held);
-    assert_eq!(waits.await.status, 201);
-    assert_eq!(cluster.sql(database, "SELECT count(*) FROM dispatch.orders WHERE id = 'o-1'"), "1");
-    assert_eq!(submit().await.status, 201);
+    waits
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,11 +2,15 @@
 
 use super::{Feed, Image, Record, Room, chain};
 use dispatch_core::Millis;
-use dispatch_journal::{Directory, Log, Segment, remove_segments, save_snapshot, set_damaged_aside};
+use dispatch_journal::{Directory, Log, Segment, remove_segments, save_snapshot, segments, set_damaged_aside};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often to look whether there is room.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Room that a snapshot leaves for the journal, in bytes.
 const SPARE: u64 = 64 << 20;
@@ -47,11 +51,22 @@ pub(super) struct Place {
 }
 
 fn run(place: &Place, sealed: &Receiver<()>) {
-    while sealed.recv().is_ok() {
-        // Of records that contradict each other the engine's state panics.
-        let made = catch_unwind(AssertUnwindSafe(|| place.compact()));
-        if let Err(problem) = made.unwrap_or_else(|_| Err("a panic, which is a bug".into())) {
-            tracing::error!("no snapshot was made: {problem}; a restart will take longer, and segments are kept");
+    loop {
+        match sealed.recv_timeout(LOOK) {
+            Ok(()) => {
+                // Of records that contradict each other the engine's state panics.
+                let made = catch_unwind(AssertUnwindSafe(|| place.compact()));
+                if let Err(problem) = made.unwrap_or_else(|_| Err("a panic, which is a bug".into())) {
+                    tracing::error!(
+                        "no snapshot was made: {problem}; a restart will take longer, and segments are kept"
+                    );
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if let Err(problem) = place.make_room() {
+            tracing::error!("the disk is almost full, and segments that nobody needs stay: {problem}");
         }
     }
 }
@@ -77,9 +92,7 @@ impl Place {
         let until = image.at.map_or(i64::MIN, |at| (at - self.keep).as_millis());
         let bytes = image.encode();
         drop(image);
-        if self.room.is_low() {
-            self.remove(log.segments(), i64::MAX)?;
-        }
+        self.make_room()?;
         let needed = bytes.len() as u64 + SPARE;
         if let Some(free) = self.room.free_bytes().filter(|free| *free < needed) {
             return Err(format!("it takes {needed} bytes, and {free} are free"));
@@ -91,6 +104,14 @@ impl Place {
             bytes.len(),
             report.last,
         );
+        Ok(())
+    }
+
+    /// While the disk is almost full, what nobody needs does not stay.
+    fn make_room(&self) -> Result<(), String> {
+        if self.room.is_low() {
+            self.remove(&segments(&self.directory).map_err(|error| chain(&error))?, i64::MAX)?;
+        }
         Ok(())
     }
 

@@ -24,11 +24,11 @@ pub(crate) use samples::Samples;
 use crate::config::PostgresConfig;
 use crate::journal::{Image, Restored, chain};
 use dispatch_core::Millis;
-use session::Session;
+use session::{LEASE, Session};
 use sqlx::postgres::PgConnectOptions;
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where the database is, with what it takes to get in: never shown.
 #[derive(Clone)]
@@ -68,6 +68,8 @@ enum Trouble {
     Slow(Duration),
     #[error("{0}")]
     Fenced(String),
+    #[error("{0}")]
+    Alive(String),
     #[error("{0}")]
     Schema(String),
     #[error("{0}")]
@@ -118,9 +120,18 @@ impl Database {
     ) -> Result<Option<Restored>, String> {
         tracing::info!("the data directory is empty: looking whether {} has what was in it", self.place);
         let restored = blocking(async {
-            let mut session = self.session().await?;
-            session.begin().await?;
-            let is_known = session.take_over(&self.server, directory).await?;
+            let (mut session, began) = (self.session().await?, Instant::now());
+            let is_known = loop {
+                session.begin().await?;
+                match session.take_over(&self.server, directory).await {
+                    Err(Trouble::Alive(problem)) if began.elapsed() < LEASE => {
+                        tracing::warn!("{problem}; looking again until it is gone");
+                        session.commit().await?;
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                    known => break known?,
+                }
+            };
             let restored = if is_known { restore::read(&mut session, &self.server).await? } else { None };
             // A server that cannot go on from it must not have taken anybody's place.
             restored.as_ref().map_or(Ok(()), |restored| check(&restored.image)).map_err(Trouble::Nonsense)?;
@@ -129,7 +140,7 @@ impl Database {
             Ok::<_, Trouble>(restored)
         });
         let restored = restored.map_err(|trouble| match trouble {
-            Trouble::Fenced(problem) | Trouble::Nonsense(problem) => {
+            Trouble::Alive(problem) | Trouble::Nonsense(problem) => {
                 format!("the data directory is empty, and was not filled from {}: {problem}", self.place)
             }
             trouble => format!(

@@ -190,7 +190,11 @@ impl Projector {
             let over = over(self.feed.clone());
             let step = tokio::select! {
                 step = self.step() => step,
-                () = over => break,
+                () = over => {
+                    // A statement that was given up may still be under way there.
+                    self.session = None;
+                    break;
+                }
             };
             match step {
                 Ok(Step::WroteSome) => self.look(),
@@ -199,7 +203,9 @@ impl Projector {
                     self.look();
                     if self.closing.is_none() && self.acknowledge.is_none() {
                         // Writing takes half of the time at most, and what comes meanwhile is written together.
-                        let _ = timeout(took.max(self.database.flush), self.closed()).await;
+                        if let Err(Trouble::Fenced(problem)) = self.rest(took.max(self.database.flush)).await {
+                            return self.stand_by(&problem).await;
+                        }
                     }
                 }
                 Ok(Step::Idle) if self.closing.is_some() => break,
@@ -222,12 +228,14 @@ impl Projector {
                 }
             }
         }
+        let left = self.feed.durable().saturating_sub(self.applied);
         if let Some(mut session) = self.session.take() {
-            // If it is not said it is known after a while.
-            let _ = session.release(&self.holder).await;
+            if left == 0 {
+                // If it is not said it is known after a while.
+                let _ = session.release(&self.holder).await;
+            }
             session.close().await;
         }
-        let left = self.feed.durable().saturating_sub(self.applied);
         if left > 0 {
             tracing::warn!("{left} records are not in PostgreSQL; the next start writes them");
         }
@@ -255,7 +263,22 @@ impl Projector {
         self.closed().await;
     }
 
-    /// Asks whether the database is still there.
+    /// Waits for so long, or until the feed is closed, and says now and then that this server is there.
+    async fn rest(&mut self, how_long: Duration) -> Result<(), Trouble> {
+        let until = Instant::now() + how_long;
+        while timeout(LOOK.min(until.saturating_duration_since(Instant::now())), self.closed()).await.is_err() {
+            if Instant::now() >= until {
+                return Ok(());
+            }
+            if let Err(trouble) = self.ping().await {
+                self.fail(&trouble);
+                return Err(trouble);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that this server is there, and learns whether the database is, and still this server's to write to.
     async fn ping(&mut self) -> Result<(), Trouble> {
         match &mut self.session {
             Some(session) => session.hold(&self.holder).await,
@@ -301,6 +324,7 @@ impl Projector {
         let is_all = self.changes.bytes < MAX_BYTES;
         self.written();
         self.succeed();
+        self.ping().await?;
         self.keep_samples().await?;
         Ok(if is_all { Step::Wrote } else { Step::WroteSome })
     }

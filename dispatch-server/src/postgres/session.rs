@@ -19,7 +19,7 @@ const MIGRATIONS: [(i64, &str, &str); 2] = [
 const DAY_MS: i64 = 86_400_000;
 
 /// For this long after a sign of life nobody takes the place of whoever writes.
-const LEASE: Duration = Duration::from_mins(1);
+pub(super) const LEASE: Duration = Duration::from_mins(1);
 
 /// What to do where another server goes on.
 pub(super) const WAY_OUT: &str =
@@ -225,14 +225,15 @@ impl Session {
         let row = self.rows(select.bind(server).bind(directory).bind(LEASE.as_secs_f64())).await?;
         let Some(row) = row.first() else { return Ok(false) };
         if row.try_get("alive")? {
-            return Err(Trouble::Fenced(format!(
-                "server `{server}` wrote there less than {} s ago from another data directory. If that one is gone, start this \
-                 one again after that time; if not, name this one differently and give it a database of its own",
+            return Err(Trouble::Alive(format!(
+                "server `{server}` is alive, in another data directory: it gave a sign of life less than {} s ago. Stop it, if \
+                 this one is to take its place; if not, give this one a database of its own",
                 LEASE.as_secs()
             )));
         }
         let update = query(
-            "UPDATE dispatch.servers SET directory = $2, epoch = epoch + 1, holder = '', changed_at = now() WHERE name = $1",
+            "UPDATE dispatch.servers SET directory = $2, epoch = epoch + 1, holder = 'restores', changed_at = now()
+             WHERE name = $1",
         );
         self.run(update.bind(server).bind(directory)).await?;
         Ok(true)

@@ -101,7 +101,7 @@ impl Runner {
     /// Reads what is kept, opens the markets and starts the thread.
     pub(crate) fn start(config: &ServerConfig, clock: Clock) -> Result<(Handle, Self), StartError> {
         let database = config.postgres.as_ref().map(Database::new);
-        let fits = |image: &Image| world::fits(config, image).map_err(|StartError(problem)| problem);
+        let fits = |image: &Image| world::restores(config, image).map_err(|StartError(problem)| problem);
         let restore = database.as_ref().map(|database| |directory: &str| database.restore(directory, fits));
         let opened = journal::open(&config.durability, clock.now(), restore);
         let (image, commits, followed) = opened.map_err(StartError)?;

@@ -121,6 +121,17 @@ pub(crate) struct World {
     shut_since: Option<Timestamp>,
 }
 
+/// Whether a server with this configuration can begin with what was kept elsewhere: tries it, and takes as much memory again.
+pub(super) fn restores(config: &ServerConfig, image: &Image) -> Result<(), StartError> {
+    fits(config, image)?;
+    let travel: Arc<dyn TravelTime> = Arc::new(config.travel.clone());
+    for (market, snapshot) in &image.markets {
+        Engine::restore(travel.clone(), Vec::new(), snapshot.clone(), [])
+            .map_err(|error| StartError(format!("market {market}: {error}")))?;
+    }
+    Ok(())
+}
+
 /// Whether a server with this configuration can go on from what was kept.
 pub(super) fn fits(config: &ServerConfig, image: &Image) -> Result<(), StartError> {
     for (market, snapshot) in &image.markets {

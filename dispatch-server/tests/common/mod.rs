@@ -151,8 +151,15 @@ impl Server {
 
     /// Asks it to stop, and gives what ends when it has.
     pub fn begin_to_stop(self) -> JoinHandle<Result<(), JournalFailed>> {
-        self.stop.send(()).unwrap();
+        // One that failed has stopped by itself.
+        let _ = self.stop.send(());
         self.served
+    }
+
+    /// How it ends by itself.
+    pub async fn ended(self) -> Result<(), JournalFailed> {
+        let Self { stop: _stop, served, .. } = self;
+        served.await.unwrap()
     }
 
     pub async fn stop(self) {
