@@ -12,8 +12,8 @@ const TOP: f64 = 40.0;
 const BOTTOM: f64 = 40.0;
 
 /// Colours that most people tell apart, in the sequence of the designs.
-const COLOURS: [&str; 9] =
-    ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#999999", "#000000", "#a00000"];
+const COLOURS: [&str; 10] =
+    ["#d55e00", "#f0b080", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#999999", "#000000", "#a00000"];
 
 /// Both panels side by side. A design without a value of a kind has no line there.
 pub(crate) fn draw(rows: &[Value]) -> String {

@@ -102,14 +102,19 @@ impl Directory {
 
 /// Makes a directory, and those above it where they are missing, and makes that durable.
 fn create_durably(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
     let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_durably(above)?;
-    match std::fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => sync_directory(above),
+    let was_there = path.is_dir();
+    if !was_there {
+        create_durably(above)?;
+        match std::fs::create_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    // Whoever made it may have died before it was durable; where a directory cannot be synced it was not made by a server.
+    match sync_directory(above) {
+        Err(error) if !was_there => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -69,10 +69,7 @@ impl<D: Disk> Journal<D> {
                 disk.remove(&name).map_err(OpenError::io(&name))?;
             }
         }
-        for (seq, _) in damaged {
-            let name = snapshot_name(seq);
-            disk.rename(&name, &format!("{name}.damaged")).map_err(OpenError::io(&name))?;
-        }
+        set_aside(&disk, &damaged)?;
         if let Some(last) = segments.last() {
             // It is written anew, not synced: if the sync of whoever wrote it failed, what is read may be on no disk, and
             // another sync would say that it is.
@@ -178,14 +175,33 @@ const UNFINISHED: &str = ".unfinished";
 /// Makes a file that is there whole, or not at all.
 fn appear<D: Disk>(disk: &D, name: &str, parts: &[&[u8]]) -> io::Result<D::File> {
     let unfinished = format!("{name}{UNFINISHED}");
-    let mut file = disk.create(&unfinished)?;
-    for part in parts {
-        file.append(part)?;
-    }
-    file.sync()?;
+    let write = || {
+        let mut file = disk.create(&unfinished)?;
+        for part in parts {
+            file.append(part)?;
+        }
+        file.sync()?;
+        Ok::<_, io::Error>(file)
+    };
+    // What is left of it may be what fills the disk.
+    let file = write().inspect_err(|_| _ = disk.remove(&unfinished))?;
     disk.rename(&unfinished, name)?;
     disk.sync()?;
     Ok(file)
+}
+
+/// Gives snapshots that cannot be read another name, so that they do not count as kept.
+fn set_aside<D: Disk>(disk: &D, damaged: &[(u64, String)]) -> Result<(), OpenError> {
+    for (seq, _) in damaged {
+        let name = snapshot_name(*seq);
+        disk.rename(&name, &format!("{name}.damaged")).map_err(OpenError::io(&name))?;
+    }
+    Ok(())
+}
+
+/// Gives the snapshots that a log could not read another name, so that they do not count as kept.
+pub fn set_damaged_aside<D: Disk>(log: &Log<D>) -> Result<(), OpenError> {
+    set_aside(&log.disk, &log.damaged)
 }
 
 /// Keeps what was made of all records up to `seq`. Two snapshots are kept, and the segments since the older one.

@@ -71,8 +71,25 @@ impl OpenError {
         |source| Self::Io { file: file.to_owned(), source }
     }
 
+    /// Whether a file is damaged, or the disk does not give it back.
+    fn is_of_the_disk(&self) -> bool {
+        match self {
+            Self::Damage { .. } => true,
+            // EIO; of this process running out of something, or not being allowed, the disk is innocent.
+            Self::Io { source, .. } => source.raw_os_error() == Some(5) || source.kind() == io::ErrorKind::Other,
+            _ => false,
+        }
+    }
+
     fn damage(file: &str, offset: usize, problem: impl Into<String>) -> Self {
         Self::Damage { file: file.to_owned(), offset: offset as u64, problem: problem.into() }
+    }
+}
+
+fn with_cause(error: &OpenError) -> String {
+    match error {
+        OpenError::Io { source, .. } => format!("{error}: {source}"),
+        error => error.to_string(),
     }
 }
 
@@ -189,12 +206,12 @@ impl<D: Disk> Log<D> {
                     snapshot = Some(read);
                     break;
                 }
-                Err(error @ OpenError::Damage { .. }) => damaged.push((seq, error.to_string())),
+                Err(error) if error.is_of_the_disk() => damaged.push((seq, with_cause(&error))),
                 Err(error) => return Err(error),
             }
         }
         let first = segments.first().map_or(1, |segment| segment.first);
-        if let (None, Some((_, problem)), true) = (&snapshot, damaged.first(), first > 1) {
+        if let (None, Some((_, problem)), true) = (&snapshot, damaged.first(), first > 1 || segments.is_empty()) {
             return Err(OpenError::NoSnapshot { first, problem: problem.clone() });
         }
         Ok(Self { disk, segments, snapshot, damaged, report: None })
@@ -240,7 +257,7 @@ impl<D: Disk> Log<D> {
     pub fn check_snapshots(&self) -> Result<Vec<(u64, Option<String>)>, OpenError> {
         let check = |seq| match read_snapshot(&self.disk, seq) {
             Ok(_) => Ok((seq, None)),
-            Err(error @ OpenError::Damage { .. }) => Ok((seq, Some(error.to_string()))),
+            Err(error) if error.is_of_the_disk() => Ok((seq, Some(with_cause(&error)))),
             Err(error) => Err(error),
         };
         snapshots(&self.disk)?.into_iter().map(check).collect()

@@ -15,7 +15,7 @@ CREATE TABLE dispatch.servers (
     directory text NOT NULL DEFAULT '',
     -- How many processes have taken the server over. Only the last of them may write.
     epoch bigint NOT NULL DEFAULT 0,
-    -- That process, by a name it drew.
+    -- That process, by a name it drew; empty once it has ended in order.
     holder text NOT NULL DEFAULT '',
     changed_at timestamptz NOT NULL DEFAULT now()
 );
@@ -209,7 +209,7 @@ CREATE TABLE dispatch.idempotency_keys (
     key text NOT NULL,
     payload text NOT NULL,
     created boolean NOT NULL,
-    -- The record that carried it out.
+    -- The last record of the transaction that brought it.
     seq bigint NOT NULL,
     at timestamptz NOT NULL,
     PRIMARY KEY (market, key)

@@ -54,6 +54,7 @@ pub(crate) struct DurabilityConfig {
     pub(crate) data_dir: PathBuf,
     pub(crate) segment_bytes: usize,
     pub(crate) keep: Millis,
+    pub(crate) min_free_bytes: u64,
 }
 
 /// The database that follows the journal.
@@ -66,7 +67,6 @@ pub(crate) struct PostgresConfig {
     pub(crate) longest_wait: Duration,
     pub(crate) flush: Duration,
     pub(crate) max_backlog_bytes: u64,
-    pub(crate) min_free_bytes: u64,
     pub(crate) sample_every: Millis,
 }
 
@@ -272,6 +272,7 @@ struct RawKey {
 struct RawJournal {
     segment_bytes: usize,
     keep_days: u32,
+    min_free_bytes: u64,
 }
 
 #[derive(Deserialize)]
@@ -283,7 +284,6 @@ struct RawPostgres {
     retry_max_ms: u64,
     flush_ms: u64,
     max_backlog_bytes: u64,
-    min_free_bytes: u64,
     sample_seconds: u32,
 }
 
@@ -397,27 +397,19 @@ fn check_limits(check: &mut Problems, limits: &Limits) {
 }
 
 fn durability(check: &mut Problems, mode: Durability, data_dir: PathBuf, journal: &RawJournal) -> DurabilityConfig {
-    let RawJournal { segment_bytes, keep_days } = *journal;
+    let RawJournal { segment_bytes, keep_days, min_free_bytes } = *journal;
     check.that("data_dir", !data_dir.as_os_str().is_empty(), "must name a directory");
     check.that("journal.segment_bytes", (65_536..=1 << 30).contains(&segment_bytes), "must be 65536 to 1073741824");
     check.that("journal.keep_days", keep_days <= 36_500, "must be 0 to 36500");
-    DurabilityConfig { mode, data_dir, segment_bytes, keep: Millis::from_mins(i64::from(keep_days) * 24 * 60) }
+    let keep = Millis::from_mins(i64::from(keep_days) * 24 * 60);
+    DurabilityConfig { mode, data_dir, segment_bytes, keep, min_free_bytes }
 }
 
 fn postgres(check: &mut Problems, url: &str, raw: RawPostgres, durability: Durability) -> Option<PostgresConfig> {
-    let RawPostgres {
-        server,
-        migrate,
-        timeout_ms,
-        retry_max_ms,
-        flush_ms,
-        max_backlog_bytes,
-        min_free_bytes,
-        sample_seconds,
-    } = raw;
+    let RawPostgres { server, migrate, timeout_ms, retry_max_ms, flush_ms, max_backlog_bytes, sample_seconds } = raw;
     check.that("postgres.server", (1..=64).contains(&server.chars().count()), "must be a name of 1 to 64 characters");
     check.that("postgres.timeout_ms", (100..=600_000).contains(&timeout_ms), "must be 100 to 600000");
-    check.that("postgres.retry_max_ms", (100..=600_000).contains(&retry_max_ms), "must be 100 to 600000");
+    check.that("postgres.retry_max_ms", (100..=30_000).contains(&retry_max_ms), "must be 100 to 30000");
     check.that("postgres.flush_ms", flush_ms <= 60_000, "must be 0 to 60000");
     check.that("postgres.sample_seconds", (1..=86_400).contains(&sample_seconds), "must be 1 to 86400");
     if url.is_empty() {
@@ -434,7 +426,6 @@ fn postgres(check: &mut Problems, url: &str, raw: RawPostgres, durability: Durab
         longest_wait: Duration::from_millis(retry_max_ms),
         flush: Duration::from_millis(flush_ms),
         max_backlog_bytes,
-        min_free_bytes,
         sample_every: Millis::from_secs(i64::from(sample_seconds)),
     })
 }

@@ -25,8 +25,8 @@
 //! All state is in memory, and what changes it is in the journal (see `durability` and `data_dir`): a request is answered once
 //! what it did, and what it may have seen, is durable. If nothing can be made durable any more the server stops.
 //!
-//! A PostgreSQL database (`database_url`) may follow the journal. Nothing waits for it: while it is away all goes on, until so much
-//! waits for it that new orders are refused.
+//! A PostgreSQL database (`database_url`) may follow the journal. Nothing waits for it, but with `durability = "postgres"`: while it
+//! is away all goes on, until so much waits for it that new orders are refused.
 //!
 //! A panic on the runner's thread is a bug that may have left the state half changed, and nobody should decide on it any
 //! more: it ends the process, a host application included.

@@ -28,7 +28,7 @@ async fn hold(server: &Server) -> Hold {
             begun.send(()).unwrap();
             let _ = opened.recv();
         };
-        handle.ask(wait).await
+        handle.ask(wait, |()| false).await
     });
     begins.await.unwrap();
     Hold { _gate: gate }
@@ -58,7 +58,7 @@ async fn connect(api: &Api) -> std::io::Result<TcpStream> {
 async fn a_full_queue_is_a_503_at_once() {
     let server = Server::with("[limits]\nqueue = 2").await;
     let held = hold(&server).await;
-    let mut waiting = [(); 2].map(|()| Box::pin(server.state.handle().ask(|_| ())));
+    let mut waiting = [(); 2].map(|()| Box::pin(server.state.handle().ask(|_| (), |()| false)));
     for asked in &mut waiting {
         queue(asked).await;
     }
@@ -164,7 +164,7 @@ async fn a_long_list_shows_what_is_ones_own_and_nothing_of_others() {
             world.submit(&caller, None, spec(place)).unwrap();
         }
     };
-    server.state.handle().ask(submit).await.unwrap();
+    server.state.handle().ask(submit, |()| false).await.unwrap();
     let list = async |query: &str| {
         let page = server.send_as("foreign-merchant", Method::GET, &format!("/v1/orders?{query}"), None).await.ok();
         let ids = page.at("/orders").as_array().unwrap().iter().map(|order| order["id"].as_str().unwrap().to_owned());
@@ -183,10 +183,10 @@ async fn what_is_queued_is_answered_and_nothing_after_the_stop() {
     let server = Server::start().await;
     let handle = server.state.handle().clone();
     let held = hold(&server).await;
-    let mut taken = Box::pin(handle.ask(|_| 7));
+    let mut taken = Box::pin(handle.ask(|_| 7, |_| false));
     queue(&mut taken).await;
     handle.stop();
-    assert_eq!(handle.ask(|_| 8).await, Err(Error::Stopping), "refused while the runner is held");
+    assert_eq!(handle.ask(|_| 8, |_| false).await, Err(Error::Stopping), "refused while the runner is held");
     drop(held);
     assert_eq!(taken.await, Ok(7));
     server.get("/v1/orders").await.problem(503, "stopping");
@@ -199,7 +199,7 @@ async fn a_panic_of_the_runner_ends_the_process() {
     const INNER: &str = "LET_THE_RUNNER_PANIC";
     if std::env::var_os(INNER).is_some() {
         let server = Server::start().await;
-        let _ = server.state.handle().ask(|_| panic!("a bug")).await;
+        let _ = server.state.handle().ask(|_| panic!("a bug"), |()| false).await;
         server.state.stop().await;
         return;
     }
@@ -230,5 +230,5 @@ async fn a_drain_answers_what_was_sent_and_lets_nobody_in() {
         assert_eq!(answer.await.unwrap().status, 201);
     }
     (&mut served).await.unwrap().unwrap();
-    assert_eq!(state.handle().ask(|_| ()).await, Err(Error::Stopping));
+    assert_eq!(state.handle().ask(|_| (), |()| false).await, Err(Error::Stopping));
 }

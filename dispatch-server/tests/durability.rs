@@ -14,7 +14,7 @@ use std::path::Path;
 
 /// A file that has the data in a folder, in segments so small that they are sealed all the time.
 fn file(folder: &Folder, more: &str) -> String {
-    format!("data_dir = '{}'\n{more}\n[journal]\nsegment_bytes = 65536", folder.path())
+    format!("data_dir = '{}'\n{more}\n[journal]\nsegment_bytes = 65536\nmin_free_bytes = 0", folder.path())
 }
 
 fn clock(after: i64) -> ManualClock {
@@ -111,11 +111,56 @@ async fn a_market_with_orders_under_way_is_not_forgotten() {
     server.post("/v1/orders", there).await.ok();
     server.stop().await;
     let said = complaint(&markets(&["b"]));
-    assert!(said.contains("market a is in the data directory with 1 orders under way"), "{said}");
+    assert!(said.contains("market a is kept with 1 orders under way"), "{said}");
     let server = Server::on(clock(0), &markets(&["a", "b"])).await;
     server.post("/v1/orders/o/cancel", json!({"reason": "closed"})).await.ok();
     server.stop().await;
     Server::on(clock(0), &markets(&["b"])).await.stop().await;
+}
+
+#[tokio::test]
+async fn a_snapshot_without_a_segment_is_no_beginning() {
+    let folder = Folder::new();
+    let server = Server::on(clock(0), &file(&folder, "")).await;
+    for number in 0..120 {
+        server.driver("", &format!("d-{number}")).await;
+        server.order("", &format!("o-{number}")).await;
+    }
+    server.stop().await;
+    for segment in folder.files(".segment") {
+        std::fs::remove_file(segment).unwrap();
+    }
+    let said = complaint(&file(&folder, ""));
+    assert!(said.contains("and no segment") && said.contains(folder.path()), "{said}");
+    for snapshot in folder.files(".snapshot") {
+        std::fs::write(snapshot, "not any more").unwrap();
+    }
+    let said = complaint(&file(&folder, ""));
+    assert!(said.contains("no snapshot can be read"), "{said}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn orders_wait_while_the_disk_is_almost_full() {
+    let folder = Folder::new();
+    let low = |bytes: u64| file(&folder, "").replace("min_free_bytes = 0", &format!("min_free_bytes = {bytes}"));
+    let server = Server::on(clock(0), &low(0)).await;
+    for number in 0..200 {
+        server.driver("", &format!("d-{number}")).await;
+        server.order("", &format!("o-{number}")).await;
+    }
+    server.stop().await;
+    let kept = folder.files(".segment").len();
+    assert!(kept > 4, "segments stay for a week");
+    let server = Server::on(clock(0), &low(u64::MAX / 2)).await;
+    let refused = server.post("/v1/orders", order("late")).await.problem(503, "disk_low");
+    assert_eq!(refused.headers["retry-after"], "1");
+    for number in 0..200 {
+        server.act(&format!("/v1/drivers/d-{number}/shift/end")).await.ok();
+    }
+    server.stop().await;
+    Server::on(clock(0), &low(u64::MAX / 2)).await.stop().await;
+    assert!(folder.files(".segment").len() < kept, "what nobody needs makes room");
 }
 
 #[tokio::test]

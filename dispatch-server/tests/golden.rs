@@ -52,7 +52,7 @@ fn clock() -> ManualClock {
 }
 
 fn file(path: &str) -> String {
-    format!("data_dir = '{path}'\n[journal]\nsegment_bytes = 65536")
+    format!("data_dir = '{path}'\n[journal]\nsegment_bytes = 65536\nmin_free_bytes = 0")
 }
 
 async fn shown(server: &Server) -> Value {

@@ -103,9 +103,10 @@ async fn who_takes_over_an_empty_directory_fences_who_wrote_before() {
     until(&before, |(link, behind, _)| link == "connected" && *behind == 0).await;
     // It still runs, and its directory is as good as the new one's: yet one of them goes on.
     let new = old.elsewhere("new");
-    let after = new.start(10).await;
-    work(&before, 1).await;
+    let after = new.take_over(&SHARED, 10).await;
+    // It learns of it though it writes nothing.
     until(&before, |(link, ..)| link == "fenced").await;
+    work(&before, 1).await;
     work(&after, 2).await;
     after.stop().await;
     before.stop().await;

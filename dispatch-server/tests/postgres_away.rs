@@ -5,11 +5,14 @@
 
 mod common;
 
-use common::Server;
 use common::cluster::Cluster;
 use common::place::{Place, link, until, work};
+use common::{Answer, Server};
 use dispatch_server::migrate_database;
+use reqwest::Method;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -17,43 +20,70 @@ use tokio::net::{TcpListener, TcpStream};
 async fn an_answer_means_that_the_database_has_it() {
     let cluster = Cluster::start();
     let mut place = Place::on(&cluster);
-    (place.durability, place.more) = ("postgres", "[limits]\nrequest_seconds = 1".into());
+    (place.durability, place.timeout_ms) = ("postgres", 10_000);
+    place.more = "[limits]\nrequest_seconds = 5".into();
     migrate_database(&place.config()).unwrap();
     let server = place.start(0).await;
-    let ready = async || while server.get("/health/ready").await.status != 200 {};
-    ready().await;
+    let ready = async |code: Option<&str>| {
+        let began = Instant::now();
+        while server.get("/health/ready").await.body["code"].as_str() != code {
+            assert!(began.elapsed().as_secs() < 60, "it is never {code:?}");
+        }
+    };
+    ready(None).await;
     server.driver("", "ana").await;
-    for number in 0..5 {
-        server.order("", &format!("o-{number}")).await;
-        let there = format!("SELECT count(*) FROM dispatch.orders WHERE id = 'o-{number}'");
-        assert_eq!(cluster.sql(&place.database, &there), "1", "nobody had to wait for it");
-    }
+    server.order("", "o-0").await;
+    let held = cluster.hold(&place.database, "UPDATE dispatch.servers SET epoch = epoch");
+    let waits = submit_twice(&server, "o-1").await;
+    drop(held);
+    assert_eq!(waits.await.status, 201);
+    assert_eq!(cluster.sql(&place.database, "SELECT count(*) FROM dispatch.orders WHERE id = 'o-1'"), "1");
     let offer = server.offer("", "ana").await;
 
     // Nothing is promised while the database is away, and no offer runs out.
+    let held = cluster.hold(&place.database, "UPDATE dispatch.servers SET epoch = epoch");
+    let late = submit_twice(&server, "late").await;
     cluster.kill();
-    let late = server.post("/v1/orders", common::order("late")).await;
-    assert_eq!(late.status, 503, "{:#}", late.body);
-    while server.get("/health/ready").await.body["code"] != "database_away" {}
+    drop(held);
+    late.await.problem(503, "late");
+    ready(Some("database_away")).await;
     server.post("/v1/orders", common::order("refused")).await.problem(503, "database_away");
     server.act(&format!("/v1/offers/{offer}/accept")).await.problem(503, "database_away");
     // Whoever only asks is answered once it is certain what he sees.
     server.get("/v1/orders/o-0").await.problem(503, "late");
     server.pass(3_600);
     cluster.begin();
-    ready().await;
+    ready(None).await;
     server.act(&format!("/v1/offers/{offer}/accept")).await.ok();
     server.get("/v1/orders/refused").await.problem(404, "unknown_order");
     server.order("", "late").await;
 
     // Nor once another server goes on in its place.
     let new = place.elsewhere("new");
-    let after = new.start(7_200).await;
-    server.post("/v1/orders", common::order("lost")).await.problem(503, "stopping");
+    let after = new.take_over(&cluster, 7_200).await;
     assert!(server.state.failed().await.to_string().contains("goes on elsewhere"));
-    assert!(server.begin_to_stop().await.unwrap().is_err());
+    assert!(server.ended().await.is_err());
     after.stop().await;
     new.assert_equal(&cluster);
+}
+
+/// Submits an order twice at once under one key, while the database cannot write it: nobody is told that it was done, one is told so,
+/// and the other waits.
+async fn submit_twice<'a>(server: &'a Server, id: &str) -> Pin<Box<dyn Future<Output = Answer> + 'a>> {
+    let submit = || {
+        let (key, body) = (id.to_owned(), common::order(id).to_string().into_bytes());
+        Box::pin(async move {
+            let once = [("idempotency-key", key.as_str()), ("content-type", "application/json")];
+            server.raw(Method::POST, "/v1/orders", &once, body).await
+        })
+    };
+    let (mut one, mut other) = (submit(), submit());
+    let (refused, waits) = tokio::select! {
+        refused = &mut one => (refused, other),
+        refused = &mut other => (refused, one),
+    };
+    refused.problem(409, "in_flight").field("Idempotency-Key");
+    waits
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,8 +121,8 @@ async fn everything_goes_on_while_the_database_is_killed_and_frozen() {
     place.assert_equal(&cluster);
 }
 
-/// How many connections were cut.
-static CUT: AtomicU32 = AtomicU32::new(0);
+/// How many connections were cut after the database got the COMMIT, and before.
+static CUT: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
 
 /// Stands between a server and its database, and cuts some connections when a COMMIT goes by: before or after the database got it.
 async fn cutter(port: u16, cuts: &'static AtomicBool) -> u16 {
@@ -112,17 +142,18 @@ async fn cutter(port: u16, cuts: &'static AtomicBool) -> u16 {
 
 async fn pass(mut client: TcpStream, mut database: TcpStream, cuts: &AtomicBool, number: u32) {
     let (mut asked, mut answered) = (vec![0; 65_536], vec![0; 65_536]);
-    let mut commits = 0;
+    let mut writes = false;
     loop {
         tokio::select! {
             read = client.read(&mut asked) => {
                 let Ok(read @ 1..) = read else { return };
-                let is_commit = asked[..read].windows(6).any(|word| word == b"COMMIT");
-                commits += u32::from(is_commit);
-                // The first of a connection says who writes.
-                let cut = is_commit && commits > 1 && cuts.load(Ordering::Relaxed);
-                CUT.fetch_add(u32::from(cut), Ordering::Relaxed);
-                if cut && number.is_multiple_of(2) {
+                let says = |word: &[u8]| asked[..read].windows(word.len()).any(|bytes| bytes == word);
+                // The first transactions of a connection say who writes, and read.
+                writes |= says(b"SET applied_seq");
+                let cut = writes && says(b"COMMIT") && cuts.load(Ordering::Relaxed);
+                let is_before = number.is_multiple_of(2);
+                CUT[usize::from(is_before)].fetch_add(u32::from(cut), Ordering::Relaxed);
+                if cut && is_before {
                     return;
                 }
                 if database.write_all(&asked[..read]).await.is_err() {
@@ -157,7 +188,7 @@ async fn a_commit_in_doubt_is_carried_out_once() {
     let server = place.start(0).await;
     for round in 0.. {
         work(&server, round).await;
-        if CUT.load(Ordering::Relaxed) >= 6 {
+        if CUT.iter().all(|cut| cut.load(Ordering::Relaxed) >= 3) {
             break;
         }
     }

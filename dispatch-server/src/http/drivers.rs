@@ -28,7 +28,7 @@ pub(super) async fn register(
 ) -> Result<Response, Problem> {
     let (market, spec) = body.into_core(id.clone());
     let register = move |world: &mut World, caller: &Caller| world.register(caller, market, spec);
-    let (status, driver) = state.change(caller, register, move |world, caller| view(world, caller, &id)).await?;
+    let (status, driver) = state.change(caller, register, move |world, caller, _| view(world, caller, &id)).await?;
     Ok(json(status, wire::body(&driver)))
 }
 
@@ -65,7 +65,7 @@ async fn command(state: State, caller: Caller, id: DriverId, action: Action) -> 
         world.driver_command(caller, &driver, action)?;
         Ok(false)
     };
-    Ok(ok(&state.change(caller, act, move |world, caller| view(world, caller, &id)).await?.1))
+    Ok(ok(&state.change(caller, act, move |world, caller, _| view(world, caller, &id)).await?.1))
 }
 
 pub(super) async fn start_shift(

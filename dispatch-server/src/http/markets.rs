@@ -5,7 +5,7 @@ use super::problem::Problem;
 use super::{ok, versioned, versioned_unless};
 use crate::State;
 use crate::auth::Caller;
-use crate::runner::{Error, Market, World};
+use crate::runner::{Done, Error, Market, World};
 use crate::wire::{
     ConfigReply, HealthReply, MarketReply, MarketStats, MarketsReply, RollBack, RulesBody, StatsQuery, StatsReply,
 };
@@ -45,7 +45,7 @@ async fn set_rules(
         world.set_rules(caller, &market, check, action)?;
         Ok(false)
     };
-    let view = move |world: &World, _: &Caller| Ok(ConfigReply::new(world.market(&id)?));
+    let view = move |world: &World, _: &Caller, _: &Done| Ok(ConfigReply::new(world.market(&id)?));
     let (status, rules) = state.change(caller, act, view).await?;
     Ok(versioned(status, &rules))
 }

@@ -145,20 +145,20 @@ impl State {
         &self,
         caller: Caller,
         act: impl FnOnce(&mut World, &Caller) -> Result<bool, Error> + Send + 'static,
-        view: impl FnOnce(&World, &Caller) -> Result<T, Error> + Send + 'static,
+        view: impl FnOnce(&World, &Caller, &Done) -> Result<T, Error> + Send + 'static,
     ) -> Result<(StatusCode, T), Problem> {
         // An answer of the runner would wait for what is done and not in the database yet.
         if self.handle().lag().is_some_and(|lag| lag.holds_answers()) {
             return Err(Error::DatabaseAway.into());
         }
         let done = move |world: &mut World| {
-            let Done { created, before } = world.once(&caller, |world| act(world, &caller))?;
-            let seen = view(world, &caller).map_err(|error| match error {
+            let done = world.once(&caller, |world| act(world, &caller))?;
+            let seen = view(world, &caller, &done).map_err(|error| match error {
                 // It retired meanwhile, or is not the caller's any more: not a reason to do it again.
-                Error::Refused(_) if before => Error::AlreadyDone,
+                Error::Refused(_) if done.before => Error::AlreadyDone,
                 error => error,
             })?;
-            Ok((if created { StatusCode::CREATED } else { StatusCode::OK }, seen))
+            Ok((if done.created { StatusCode::CREATED } else { StatusCode::OK }, seen))
         };
         self.ask(done).await
     }
@@ -168,8 +168,10 @@ impl State {
         &self,
         job: impl FnOnce(&mut World) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Problem> {
-        let answer = tokio::time::timeout(self.patience(), self.handle().ask(job)).await;
-        Ok(answer.map_err(|_| Problem::late())???)
+        // Waiting says nothing more about a request that is being carried out.
+        let is_known = |answer: &Result<T, Error>| matches!(answer, Err(Error::InFlight));
+        let answer = tokio::time::timeout(self.patience(), self.handle().ask(job, is_known)).await;
+        Ok(answer.map_err(|_| Error::Late)???)
     }
 }
 

@@ -43,7 +43,7 @@ async fn answer(state: State, caller: Caller, name: OfferName, accept: bool) -> 
         world.answer(caller, &market, number, accept)?;
         Ok(false)
     };
-    Ok(ok(&state.change(caller, act, move |world, caller| view(world, caller, &name)).await?.1))
+    Ok(ok(&state.change(caller, act, move |world, caller, _| view(world, caller, &name)).await?.1))
 }
 
 pub(super) async fn accept(

@@ -5,7 +5,7 @@ use super::problem::Problem;
 use super::{USUAL_PAGE, ok, page_size, versioned, versioned_unless};
 use crate::State;
 use crate::auth::{Caller, Role};
-use crate::runner::{Error, Page, World};
+use crate::runner::{Done, Error, Page, World};
 use crate::wire::{
     AboutDriver, AssignOrder, CancelOrder, EtaBody, EtaReply, ExplanationReply, FailOrder, KitchenProgress,
     OpinionReply, OrderReply, OrdersQuery, OrdersReply, Progress, ReadyTime, SubmitOrder, WhyNotReply,
@@ -25,12 +25,15 @@ pub(super) async fn submit(
     Json(body): Json<SubmitOrder>,
 ) -> Result<Response, Problem> {
     let is_full = state.handle().lag().is_some_and(|lag| lag.is_full);
+    let is_low = state.handle().disk_is_low();
     let (market, spec) = body.into_core();
     let id = spec.id.clone();
-    let submit = move |world: &mut World, caller: &Caller| {
-        if is_full { Err(Error::BacklogFull) } else { world.submit(caller, market.as_ref(), spec) }
+    let submit = move |world: &mut World, caller: &Caller| match (is_low, is_full) {
+        (true, _) => Err(Error::DiskLow),
+        (_, true) => Err(Error::BacklogFull),
+        _ => world.submit(caller, market.as_ref(), spec),
     };
-    let (status, order) = state.change(caller, submit, move |world, caller| view(world, caller, &id)).await?;
+    let (status, order) = state.change(caller, submit, move |world, caller, _| view(world, caller, &id)).await?;
     Ok(versioned(status, &order))
 }
 
@@ -123,8 +126,9 @@ impl Change {
             world.order_command(caller, &order, role, check, action)?;
             Ok(false)
         };
-        let view = move |world: &World, _: &Caller| {
-            let (market, order) = world.done(&id)?;
+        let view = move |world: &World, caller: &Caller, done: &Done| {
+            // Whoever gives an order up sees it once more, and not with every repetition.
+            let (market, order) = if done.before { world.order(caller, &id)? } else { world.done(&id)? };
             Ok(OrderReply::new(market, order))
         };
         let (status, order) = state.change(caller, act, view).await?;

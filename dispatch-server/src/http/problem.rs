@@ -75,9 +75,13 @@ impl From<Code> for Kind {
             | Code::TooFast
             | Code::KeyReused => Self::Invalid,
             Code::RateLimited => Self::TooOften,
-            Code::Busy | Code::Full | Code::BacklogFull | Code::DatabaseAway | Code::Late | Code::Stopping => {
-                Self::Unavailable
-            }
+            Code::Busy
+            | Code::Full
+            | Code::BacklogFull
+            | Code::DiskLow
+            | Code::DatabaseAway
+            | Code::Late
+            | Code::Stopping => Self::Unavailable,
         }
     }
 }
@@ -185,10 +189,6 @@ impl Problem {
         Self::new(Code::UnsupportedMediaType, "the body must be sent as application/json")
     }
 
-    pub(crate) fn late() -> Self {
-        Self::new(Code::Late, "the server did not answer in time; what was asked may still happen")
-    }
-
     /// A single position that was not taken.
     pub(crate) fn position(code: Code, field: &str, detail: &str) -> Self {
         Self::new(code, detail).at(field)
@@ -224,10 +224,12 @@ impl From<Error> for Problem {
             Error::WhichDriver => (Code::NoDriver, Some("driver")),
             Error::Cursor => (Code::UnknownMarket, Some("cursor")),
             Error::BacklogFull => (Code::BacklogFull, None),
+            Error::DiskLow => (Code::DiskLow, None),
             Error::DatabaseAway => (Code::DatabaseAway, None),
             Error::AlreadyDone => (Code::AlreadyDone, Some(IDEMPOTENCY_KEY)),
             Error::KeyReused => (Code::KeyReused, Some(IDEMPOTENCY_KEY)),
             Error::InFlight => (Code::InFlight, Some(IDEMPOTENCY_KEY)),
+            Error::Late => (Code::Late, None),
             Error::Busy => (Code::Busy, None),
             Error::Stopping => (Code::Stopping, None),
         };

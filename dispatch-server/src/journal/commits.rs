@@ -3,7 +3,7 @@
 
 use super::{AbortOnPanic, Feed, Record, chain, compact::Compactor};
 use dispatch_core::Timestamp;
-use dispatch_journal::{Batch, Directory, Journal};
+use dispatch_journal::{Batch, Disk, Journal};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,8 +25,9 @@ pub(crate) struct Commits(Option<Running>);
 
 struct Running {
     shared: Arc<Shared>,
-    thread: JoinHandle<Journal<Directory>>,
-    compactor: Compactor,
+    /// It gives the journal back: whoever drops it lets the directory go.
+    thread: JoinHandle<Box<dyn Send>>,
+    compactor: Option<Compactor>,
     feed: Option<Arc<Feed>>,
     waits_for_follower: bool,
 }
@@ -124,9 +125,9 @@ impl Commits {
             drop(queue);
             return reply();
         }
-        if shared.is_open.load(Ordering::Acquire) {
-            shared.drained.wait_while(&mut queue, |queue| queue.waiting.len() >= MAX_WAITING_ANSWERS && !queue.failed);
-        }
+        shared.drained.wait_while(&mut queue, |queue| {
+            queue.waiting.len() >= MAX_WAITING_ANSWERS && !queue.failed && shared.is_open.load(Ordering::Acquire)
+        });
         // Otherwise nobody sends it, and who waits for it is told so.
         if !queue.failed && queue.waiting.len() < MAX_WAITING_ANSWERS {
             let brought = queue.brought;
@@ -143,7 +144,9 @@ impl Drop for Commits {
         shared.filled.notify_one();
         // The journal holds the lock of the directory until nobody changes anything there.
         let journal = thread.join();
-        compactor.stop();
+        if let Some(compactor) = compactor {
+            compactor.stop();
+        }
         drop(journal);
         if let Some(feed) = feed {
             feed.close();
@@ -190,7 +193,10 @@ impl Acknowledge {
 
     /// Whether it takes records now.
     pub(crate) fn set_open(&self, is_open: bool) {
+        // Whoever is about to wait looks at it under this lock.
+        let _queue = self.0.queue.lock();
         self.0.is_open.store(is_open, Ordering::Release);
+        self.0.drained.notify_one();
     }
 
     /// It will never have them.
@@ -200,18 +206,22 @@ impl Acknowledge {
 }
 
 /// The thread that owns the journal.
-pub(super) struct Writer {
+pub(super) struct Writer<D: Disk> {
     shared: Arc<Shared>,
-    journal: Journal<Directory>,
-    sealed: std::sync::mpsc::SyncSender<()>,
+    journal: Journal<D>,
+    /// Where to say that a segment was sealed.
+    sealed: Option<std::sync::mpsc::SyncSender<()>>,
     feed: Option<Arc<Feed>>,
     waits_for_follower: bool,
 }
 
-impl Writer {
+impl<D: Disk + Send + 'static> Writer<D>
+where
+    D::File: Send,
+{
     pub(super) fn start(
-        journal: Journal<Directory>,
-        compactor: Compactor,
+        journal: Journal<D>,
+        compactor: Option<Compactor>,
         feed: Option<Arc<Feed>>,
         waits_for_follower: bool,
     ) -> std::io::Result<Commits> {
@@ -223,19 +233,26 @@ impl Writer {
             before: journal.next_seq() - 1,
             is_open: AtomicBool::new(!waits_for_follower),
         });
-        let (writers, sealed) = (shared.clone(), compactor.sealed());
+        let (writers, sealed) = (shared.clone(), compactor.as_ref().map(Compactor::sealed));
         let writer = Self { shared: writers, journal, sealed, feed: feed.clone(), waits_for_follower };
         // What the last start wrote is sealed by this one, however little it is.
-        let _ = compactor.sealed().try_send(());
+        writer.say_sealed();
         let run = || {
             let _abort = AbortOnPanic("journal");
-            writer.run()
+            Box::new(writer.run()) as Box<dyn Send>
         };
         let thread = std::thread::Builder::new().name("journal".into()).spawn(run)?;
         Ok(Commits(Some(Running { shared, thread, compactor, feed, waits_for_follower })))
     }
 
-    fn run(mut self) -> Journal<Directory> {
+    fn say_sealed(&self) {
+        if let Some(sealed) = &self.sealed {
+            // If a snapshot is being made already, the next will have this segment in it as well.
+            let _ = sealed.try_send(());
+        }
+    }
+
+    fn run(mut self) -> Journal<D> {
         let mut batch = Batch::default();
         loop {
             let mut queue = self.shared.queue.lock();
@@ -257,8 +274,7 @@ impl Writer {
                 feed.offer(&batch, self.journal.next_seq() - 1);
             }
             if *self.journal.segment() != segment {
-                // If one is being made already, the next will have this segment in it as well.
-                let _ = self.sealed.try_send(());
+                self.say_sealed();
             }
             if !self.waits_for_follower {
                 self.shared.settle(self.journal.next_seq() - 1 - self.shared.before);
@@ -268,11 +284,126 @@ impl Writer {
     }
 
     /// Seals what was written: a segment that is not the newest has to be whole, or is damaged.
-    fn end(mut self) -> Journal<Directory> {
+    fn end(mut self) -> Journal<D> {
         let at = self.shared.queue.lock().at;
         if let Err(error) = self.journal.seal(at.as_millis()) {
             tracing::error!("{}; all that was answered is durable", chain(&error));
         }
         self.journal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dispatch_core::MarketId;
+    use dispatch_journal::{Directory, DiskFile, Log, Options};
+    use std::fs::File;
+    use std::io;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    /// A directory whose segments are synced when the test says how that ends.
+    struct Slow(Directory, Arc<Mutex<Option<Gate>>>);
+
+    /// Where a sync says that it has begun, and learns how it ends.
+    struct Gate(Sender<()>, Receiver<io::Result<()>>);
+
+    struct SlowFile(File, Arc<Mutex<Option<Gate>>>);
+
+    impl Disk for Slow {
+        type File = SlowFile;
+        fn list(&self) -> io::Result<Vec<String>> {
+            self.0.list()
+        }
+        fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+            self.0.read(name)
+        }
+        fn create(&self, name: &str) -> io::Result<SlowFile> {
+            Ok(SlowFile(self.0.create(name)?, self.1.clone()))
+        }
+        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            self.0.rename(from, to)
+        }
+        fn remove(&self, name: &str) -> io::Result<()> {
+            self.0.remove(name)
+        }
+        fn sync(&self) -> io::Result<()> {
+            Disk::sync(&self.0)
+        }
+    }
+
+    impl DiskFile for SlowFile {
+        fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.0.append(bytes)
+        }
+        fn sync(&mut self) -> io::Result<()> {
+            // Once the test has seen enough, as the disk says.
+            let told = self.1.lock().as_ref().and_then(|Gate(begun, ends)| begun.send(()).ok().and(ends.recv().ok()));
+            told.unwrap_or_else(|| DiskFile::sync(&mut self.0))
+        }
+    }
+
+    /// Commits that are synced through a gate: where a sync says that it began, and where to say how it ends.
+    fn gated(path: &str, sync: bool) -> (Commits, Receiver<()>, Sender<io::Result<()>>) {
+        let gate = Arc::default();
+        let mut log = Log::open(Slow(Directory::open(path).unwrap(), Arc::clone(&gate))).unwrap();
+        log.replay(|_| Ok(())).unwrap();
+        let journal = Journal::start(log, Options { sync, ..Options::default() }, 0).unwrap();
+        let commits = Writer::start(journal, None, None, false).unwrap();
+        let ((begun, begins), (end, ends)) = (channel(), channel());
+        *gate.lock() = Some(Gate(begun, ends));
+        (commits, begins, end)
+    }
+
+    fn record() -> Record {
+        Record::of(Timestamp::default(), MarketId::new("m").unwrap(), Vec::new())
+    }
+
+    fn asked(commits: &Commits) -> Receiver<()> {
+        let (answer, answered) = channel();
+        commits.reply(Box::new(move || answer.send(()).unwrap()));
+        answered
+    }
+
+    #[test]
+    fn an_answer_waits_for_the_disk() {
+        let folder = crate::common::Folder::new();
+        let (commits, begins, end) = gated(folder.path(), true);
+        commits.push(&[record()]).unwrap();
+        let answered = asked(&commits);
+        begins.recv().unwrap();
+        // It waits, and so does whoever asks now and may see what was done.
+        let also = asked(&commits);
+        assert!(answered.try_recv().is_err() && also.try_recv().is_err() && commits.durable() == 0);
+        end.send(Ok(())).unwrap();
+        answered.recv().unwrap();
+        also.recv().unwrap();
+        assert_eq!(commits.durable(), 1);
+        asked(&commits).try_recv().expect("what is durable is said at once");
+    }
+
+    #[test]
+    fn what_may_not_be_on_the_disk_is_never_said() {
+        let folder = crate::common::Folder::new();
+        let (commits, begins, end) = gated(folder.path(), true);
+        let failure = commits.failure().unwrap();
+        commits.push(&[record()]).unwrap();
+        let answered = asked(&commits);
+        begins.recv().unwrap();
+        end.send(Err(io::Error::other("gone"))).unwrap();
+        assert!(answered.recv().is_err(), "the answer was given up");
+        assert!(failure.borrow().as_ref().unwrap().contains("gone"));
+        assert!(asked(&commits).recv().is_err());
+        assert!(commits.push(&[record()]).is_err());
+        assert_eq!(commits.durable(), 0);
+    }
+
+    #[test]
+    fn without_sync_the_write_is_enough() {
+        let folder = crate::common::Folder::new();
+        let (commits, begins, _end) = gated(folder.path(), false);
+        commits.push(&[record()]).unwrap();
+        asked(&commits).recv().unwrap();
+        assert!(begins.try_recv().is_err(), "nothing was synced");
     }
 }

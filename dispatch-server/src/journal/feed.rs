@@ -129,6 +129,13 @@ impl Feed {
         self.known.store(true, Ordering::Release);
     }
 
+    /// The follower will never apply anything any more: nothing waits for it.
+    pub(crate) fn let_go(&self) {
+        self.set_applied(u64::MAX);
+        self.set_backlog(0);
+        self.set_full(false);
+    }
+
     /// How long the records are that are not applied, in bytes: as the files are that hold them.
     pub(crate) fn backlog_bytes(&self) -> u64 {
         self.backlog_bytes.load(Ordering::Relaxed)

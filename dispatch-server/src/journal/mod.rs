@@ -5,16 +5,19 @@ mod compact;
 mod feed;
 mod keys;
 mod record;
+mod room;
 
 pub(crate) use commits::{Acknowledge, Commits, Failed, Reply};
 pub(crate) use feed::{Feed, Next};
 pub(crate) use keys::{Accepted, KNOWN_FOR, Keys, Mark, Once};
 pub(crate) use record::{Image, Record, Watch};
+pub(crate) use room::Room;
 
 use crate::config::{Durability, DurabilityConfig};
 use commits::Writer;
 use dispatch_core::{Digest, MarketId, Snapshot, Timestamp};
 use dispatch_journal::{Directory, Disk, DiskFile, Journal, Log, OpenError, Options, is_unwritten, save_snapshot};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Write;
 use std::io;
@@ -52,32 +55,54 @@ pub(crate) fn open(
         Durability::Sync => (true, false),
         Durability::Postgres => (true, true),
     };
+    let mut is_restored = false;
     let directory = Directory::open(&config.data_dir).map_err(|error| chain(&error))?;
     let reader = directory.reader();
+    let is_new = is_unwritten(&reader).map_err(|error| chain(&error))?;
     let mut identity = None;
     if let Some(restore) = restore {
         let identity = identity.insert(identity_of(&reader).map_err(|error| chain(&error))?);
-        if is_unwritten(&reader).map_err(|error| chain(&error))?
-            && let Some(restored) = restore(identity)?
-        {
+        if is_new && let Some(restored) = restore(identity)? {
             // A server that stops before it has begun to write restores again.
             save_snapshot(&reader, restored.seq, &restored.image.encode()).map_err(|error| chain(&error))?;
+            is_restored = true;
         }
     }
     let mut log = Log::open(directory).map_err(|error| chain(&error))?;
+    let path = std::path::absolute(reader.path()).unwrap_or_else(|_| reader.path().to_owned());
+    match log.snapshot() {
+        Some(snapshot) if is_new && !is_restored => {
+            return Err(format!(
+                "{} has a snapshot of all records up to {} and no segment, where every server leaves one: what came after it \
+                 is gone. Put the segments back, or move all of it away to begin anew",
+                path.display(),
+                snapshot.seq
+            ));
+        }
+        None if is_new => tracing::warn!("nothing is kept in {} yet: the server begins anew", path.display()),
+        _ => {}
+    }
     let image = read(&mut log)?;
     let options = Options { sync, segment_bytes: config.segment_bytes };
     let journal = Journal::start(log, options, now.as_millis()).map_err(|error| chain(&error))?;
     let last = journal.next_seq() - 1;
     let feed = identity.is_some().then(|| Arc::new(Feed::new(last)));
-    let compactor = compact::Compactor::start(reader.reader(), config.keep, feed.clone());
-    let compactor = compactor.map_err(|error| error.to_string())?;
-    let commits = Writer::start(journal, compactor, feed.clone(), waits_for_follower);
+    let room = config.room();
+    let place = compact::Place { directory: reader.reader(), room, keep: config.keep, feed: feed.clone() };
+    let compactor = compact::Compactor::start(place).map_err(|error| error.to_string())?;
+    let commits = Writer::start(journal, Some(compactor), feed.clone(), waits_for_follower);
     let commits = commits.map_err(|error| error.to_string())?;
     let acknowledge = commits.acknowledge();
     let followed = feed.zip(identity);
     let followed = followed.map(|(feed, identity)| Followed { feed, directory: reader, identity, acknowledge });
     Ok((image, commits, followed))
+}
+
+impl DurabilityConfig {
+    /// The disk where it is kept.
+    pub(crate) fn room(&self) -> Room {
+        Room::new(self.data_dir.clone(), self.min_free_bytes)
+    }
 }
 
 /// Where a data directory says which one it is.
@@ -151,6 +176,19 @@ pub struct DataDirReport {
 /// Reads all of a data directory: every record there is, every snapshot, and what a restart would read, which has to make sense.
 /// Fails with what would keep a server from starting. Takes about as long as a restart; nothing is changed.
 pub fn verify_data_dir(path: &Path) -> Result<DataDirReport, VerifyError> {
+    let files = || Directory::read_only(path).list().ok().map(BTreeSet::from_iter);
+    for _ in 0..3 {
+        let before = files();
+        let verified = verify(path);
+        // Beside a running server a snapshot may be replaced, and a segment removed, while it is being read.
+        if verified.is_ok() || files() == before {
+            return verified;
+        }
+    }
+    verify(path)
+}
+
+fn verify(path: &Path) -> Result<DataDirReport, VerifyError> {
     let failed = |error: OpenError| VerifyError(chain(&error));
     let mut log = Log::open(Directory::read_only(path)).map_err(failed)?;
     let all = log.replay_all(|_| Ok(())).map_err(failed)?;

@@ -140,6 +140,8 @@ impl Changes {
             changes.markets.insert(market.clone(), parts);
             changes.drivers.extend(state.drivers.keys().map(|id| (market.clone(), id.clone())));
             changes.orders.extend(state.orders.keys().map(|id| ((market.clone(), id.clone()), None)));
+            // Any of them may have been placed since the rows were written.
+            changes.placed.extend(state.orders.keys().map(|id| (market.clone(), id.clone())));
             changes.offers.extend(state.offers.iter().map(|offer| ((market.clone(), offer.id), None)));
         }
         changes

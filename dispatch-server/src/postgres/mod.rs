@@ -1,6 +1,6 @@
 //! PostgreSQL, where what the journal says is laid out in tables: for people, for reports, for history, and to begin again from
-//! where the data directory is gone. Nothing waits for it. It follows the journal, transaction by transaction, each of which brings
-//! the tables from the state at one record to that at a later one, whole.
+//! where the data directory is gone. Nothing waits for it, but with `durability = "postgres"`. It follows the journal, transaction by
+//! transaction, each of which brings the tables from the state at one record to that at a later one, whole.
 
 mod admin;
 mod archive;
@@ -22,13 +22,13 @@ pub(crate) use projector::{Lag, Link, Projection};
 pub(crate) use samples::Samples;
 
 use crate::config::PostgresConfig;
-use crate::journal::{Restored, chain};
+use crate::journal::{Image, Restored, chain};
 use dispatch_core::Millis;
-use session::Session;
+use session::{LEASE, Session};
 use sqlx::postgres::PgConnectOptions;
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where the database is, with what it takes to get in: never shown.
 #[derive(Clone)]
@@ -69,6 +69,8 @@ enum Trouble {
     #[error("{0}")]
     Fenced(String),
     #[error("{0}")]
+    Alive(String),
+    #[error("{0}")]
     Schema(String),
     #[error("{0}")]
     Nonsense(String),
@@ -91,7 +93,6 @@ pub(crate) struct Database {
     longest_wait: Duration,
     flush: Duration,
     max_backlog_bytes: u64,
-    min_free_bytes: u64,
     sample_every: Millis,
 }
 
@@ -106,31 +107,48 @@ impl Database {
             longest_wait: config.longest_wait,
             flush: config.flush,
             max_backlog_bytes: config.max_backlog_bytes,
-            min_free_bytes: config.min_free_bytes,
             sample_every: config.sample_every,
         }
     }
 
     /// What it holds of this server, if it has been here before: the server goes on in this data directory from then on, and in
-    /// no other. Blocks.
-    pub(crate) fn restore(&self, directory: &str) -> Result<Option<Restored>, String> {
+    /// no other, if `check` finds nothing against it. Blocks.
+    pub(crate) fn restore(
+        &self,
+        directory: &str,
+        check: impl FnOnce(&Image) -> Result<(), String> + Send,
+    ) -> Result<Option<Restored>, String> {
         tracing::info!("the data directory is empty: looking whether {} has what was in it", self.place);
         let restored = blocking(async {
-            let mut session = self.session().await?;
-            session.begin().await?;
-            let is_known = session.take_over(&self.server, directory).await?;
+            let (mut session, began) = (self.session().await?, Instant::now());
+            let is_known = loop {
+                session.begin().await?;
+                match session.take_over(&self.server, directory).await {
+                    Err(Trouble::Alive(problem)) if began.elapsed() < LEASE => {
+                        tracing::warn!("{problem}; looking again until it is gone");
+                        session.commit().await?;
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                    known => break known?,
+                }
+            };
             let restored = if is_known { restore::read(&mut session, &self.server).await? } else { None };
+            // A server that cannot go on from it must not have taken anybody's place.
+            restored.as_ref().map_or(Ok(()), |restored| check(&restored.image)).map_err(Trouble::Nonsense)?;
             session.commit().await?;
             session.close().await;
             Ok::<_, Trouble>(restored)
         });
-        let restored = restored.map_err(|trouble| {
-            let trouble = chain(&trouble);
-            format!(
-                "the data directory is empty, and whether {} has what was in it is not known: {trouble}. Start it again once \
-                 the database answers, or without database_url to begin anew",
-                self.place
-            )
+        let restored = restored.map_err(|trouble| match trouble {
+            Trouble::Alive(problem) | Trouble::Nonsense(problem) => {
+                format!("the data directory is empty, and was not filled from {}: {problem}", self.place)
+            }
+            trouble => format!(
+                "the data directory is empty, and whether {} has what was in it is not known: {}. Start it again once the \
+                 database answers, or without database_url to begin anew",
+                self.place,
+                chain(&trouble)
+            ),
         })?;
         if let Some(Restored { image, seq, .. }) = restored.as_ref().filter(|restored| restored.seq > 0) {
             tracing::warn!(

@@ -3,12 +3,11 @@
 use super::breaker::Breaker;
 use super::changes::Changes;
 use super::samples::{Sample, Samples};
-use super::session::{Applied, Holder, Session};
+use super::session::{Applied, Holder, Session, WAY_OUT};
 use super::{Database, Trouble, history, restore, rows};
 use crate::journal::{Acknowledge, Feed, Followed, Image, Mark, Next, Record, chain, drawn};
 use dispatch_journal::{Directory, Log, OpenError, read_on, segments};
 use parking_lot::Mutex;
-use sqlx::query;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -126,7 +125,7 @@ impl Projection {
     pub(crate) fn lag(&self) -> Lag {
         Lag {
             link: *self.link.lock(),
-            applied: self.feed.applied(),
+            applied: self.feed.applied().filter(|applied| *applied < u64::MAX),
             durable: self.feed.durable(),
             backlog_bytes: self.feed.backlog_bytes(),
             is_full: self.feed.is_full(),
@@ -152,7 +151,7 @@ struct Projector {
     holder: Holder,
     breaker: Breaker,
     started: Instant,
-    /// What was there when the server started: what was applied is at least that, until it is known.
+    /// The last record when the server started: nothing after it can be there before this process has written.
     known: u64,
     session: Option<Session>,
     /// What the tables hold, and the changes; absent until it was read.
@@ -188,23 +187,36 @@ impl Projector {
                 continue;
             }
             let began = Instant::now();
-            match self.step().await {
+            let over = over(self.feed.clone());
+            let step = tokio::select! {
+                step = self.step() => step,
+                () = over => {
+                    // A statement that was given up may still be under way there.
+                    self.session = None;
+                    break;
+                }
+            };
+            match step {
                 Ok(Step::WroteSome) => self.look(),
                 Ok(Step::Wrote) => {
                     let took = began.elapsed();
                     self.look();
                     if self.closing.is_none() && self.acknowledge.is_none() {
                         // Writing takes half of the time at most, and what comes meanwhile is written together.
-                        let _ = timeout(took.max(self.database.flush), self.closed()).await;
+                        if let Err(Trouble::Fenced(problem)) = self.rest(took.max(self.database.flush)).await {
+                            return self.stand_by(&problem).await;
+                        }
                     }
                 }
                 Ok(Step::Idle) if self.closing.is_some() => break,
                 Ok(Step::Idle) => {
                     self.look();
-                    if timeout(LOOK, self.feed.news()).await.is_err()
-                        && let Err(trouble) = self.ping().await
-                    {
-                        self.fail(&trouble);
+                    if timeout(LOOK, self.feed.news()).await.is_err() {
+                        match self.ping().await {
+                            Ok(()) => {}
+                            Err(Trouble::Fenced(problem)) => return self.stand_by(&problem).await,
+                            Err(trouble) => self.fail(&trouble),
+                        }
                     }
                 }
                 Err(Trouble::Fenced(problem)) => return self.stand_by(&problem).await,
@@ -216,10 +228,14 @@ impl Projector {
                 }
             }
         }
-        if let Some(session) = self.session.take() {
+        let left = self.feed.durable().saturating_sub(self.applied);
+        if let Some(mut session) = self.session.take() {
+            if left == 0 {
+                // If it is not said it is known after a while.
+                let _ = session.release(&self.holder).await;
+            }
             session.close().await;
         }
-        let left = self.feed.durable().saturating_sub(self.applied);
         if left > 0 {
             tracing::warn!("{left} records are not in PostgreSQL; the next start writes them");
         }
@@ -242,16 +258,30 @@ impl Projector {
         if let Some(acknowledge) = &self.acknowledge {
             acknowledge.fail(problem);
         }
-        while !self.feed.is_closed() {
-            self.look();
-            let _ = timeout(LOOK, self.closed()).await;
-        }
+        // The journal does not wait for the database any more.
+        self.feed.let_go();
+        self.closed().await;
     }
 
-    /// Asks whether the database is still there.
+    /// Waits for so long, or until the feed is closed, and says now and then that this server is there.
+    async fn rest(&mut self, how_long: Duration) -> Result<(), Trouble> {
+        let until = Instant::now() + how_long;
+        while timeout(LOOK.min(until.saturating_duration_since(Instant::now())), self.closed()).await.is_err() {
+            if Instant::now() >= until {
+                return Ok(());
+            }
+            if let Err(trouble) = self.ping().await {
+                self.fail(&trouble);
+                return Err(trouble);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that this server is there, and learns whether the database is, and still this server's to write to.
     async fn ping(&mut self) -> Result<(), Trouble> {
         match &mut self.session {
-            Some(session) => session.run(query("SELECT 1")).await.map(drop),
+            Some(session) => session.hold(&self.holder).await,
             None => Ok(()),
         }
     }
@@ -272,9 +302,9 @@ impl Projector {
         if self.changes.is_empty() {
             self.gather()?;
         }
-        self.keep_samples().await?;
         if self.changes.is_empty() {
             self.succeed();
+            self.keep_samples().await?;
             return Ok(Step::Idle);
         }
         let (Some(session), Some(image)) = (&mut self.session, &self.image) else { return Ok(Step::Idle) };
@@ -294,14 +324,16 @@ impl Projector {
         let is_all = self.changes.bytes < MAX_BYTES;
         self.written();
         self.succeed();
+        self.ping().await?;
+        self.keep_samples().await?;
         Ok(if is_all { Step::Wrote } else { Step::WroteSome })
     }
 
     /// Connects, as the one who writes, and knows what the tables hold.
     async fn connect(&mut self) -> Result<Session, Trouble> {
         let mut session = self.database.session().await?;
-        let (directory, durable) = (&self.directory, self.feed.durable());
-        let applied = session.claim(&mut self.holder, |applied| fits(applied, directory, durable)).await?;
+        let (directory, known) = (&self.directory, self.known);
+        let applied = session.claim(&mut self.holder, |applied| fits(applied, directory, known)).await?;
         self.settle(applied.seq);
         if self.image.is_none() {
             self.load(&mut session).await?;
@@ -432,7 +464,14 @@ impl Projector {
         while let Ok(sample) = self.samples.try_recv() {
             taken.push(sample);
         }
-        history::samples(session, &taken).await
+        match history::samples(session, &taken).await {
+            // They are soft, and no reason to hold up what is not.
+            Err(Trouble::Sql(sqlx::Error::Database(error))) => {
+                tracing::warn!("{} positions are not kept in PostgreSQL: {error}", taken.len());
+                Ok(())
+            }
+            kept => kept,
+        }
     }
 
     fn succeed(&mut self) {
@@ -472,21 +511,12 @@ impl Projector {
         // Of a directory that cannot be read just now, what was known last.
         let backlog = backlog.unwrap_or_else(|| self.feed.backlog_bytes());
         self.feed.set_backlog(backlog);
-        let is_away = *self.link.lock() != Link::Connected;
-        let crowded = backlog > self.database.max_backlog_bytes;
-        let low = is_away
-            && backlog > 0
-            && free_bytes(&self.directory).is_some_and(|free| free < self.database.min_free_bytes);
-        if self.feed.set_full(crowded || low) {
-            match (crowded, low) {
-                (false, false) => tracing::info!("new orders are taken again"),
-                (true, _) => {
-                    tracing::error!("{backlog} bytes wait for PostgreSQL: new orders are refused until they are fewer");
-                }
-                (_, true) => tracing::error!(
-                    "the disk is almost full, and {backlog} bytes on it wait for PostgreSQL: new orders are refused until \
-                     there is room"
-                ),
+        let is_full = backlog > self.database.max_backlog_bytes;
+        if self.feed.set_full(is_full) {
+            if is_full {
+                tracing::error!("{backlog} bytes wait for PostgreSQL: new orders are refused until they are fewer");
+            } else {
+                tracing::info!("new orders are taken again");
             }
         }
     }
@@ -502,48 +532,42 @@ impl Projector {
     }
 }
 
+/// Done when nothing more is to come and the time for what is left is over.
+async fn over(feed: Arc<Feed>) {
+    while !feed.is_closed() {
+        tokio::time::sleep(LOOK).await;
+    }
+    tokio::time::sleep(LAST_CALL).await;
+}
+
 /// A hash of a record, as the tables have it of the last one in them.
 fn hash(record: &[u8]) -> String {
     Mark::of(&[record]).into()
 }
 
 /// Whether the tables and a journal say the same: they do not if one of them was put back to what it was before.
-fn fits(applied: &Applied, directory: &Directory, durable: u64) -> Result<(), Trouble> {
-    let way_out =
-        "Set postgres.server to another name, or begin with an empty data directory to go on from the database";
-    let Applied { seq, hash: known } = applied;
-    if *seq > durable {
-        let problem = format!("it goes up to record {seq}, and the data directory lost what it had after {durable}");
-        return Err(Trouble::Fenced(format!("{problem}. {way_out}")));
+fn fits(applied: &Applied, directory: &Directory, known: u64) -> Result<(), Trouble> {
+    let Applied { seq, hash: applied } = applied;
+    if *seq > known {
+        let problem = format!("it goes up to record {seq}, and the data directory lost what it had after {known}");
+        return Err(Trouble::Fenced(format!("{problem}. {WAY_OUT}")));
     }
-    if *seq == 0 || known.is_empty() {
+    if *seq == 0 || applied.is_empty() {
         return Ok(());
     }
     let mut fits = true;
     let read = read_on(directory, seq - 1, |record| {
-        fits &= record.seq != *seq || hash(record.payload) == *known;
+        fits &= record.seq != *seq || hash(record.payload) == *applied;
         Ok(())
     });
     match read {
         Ok(_) if !fits => {
             let problem =
                 format!("record {seq} is another one there than in the data directory, which lost what it had");
-            Err(Trouble::Fenced(format!("{problem}. {way_out}")))
+            Err(Trouble::Fenced(format!("{problem}. {WAY_OUT}")))
         }
         // A record that is folded into a snapshot cannot be compared any more.
         Ok(_) | Err(OpenError::Gap { .. }) => Ok(()),
         Err(error) => Err(Trouble::Journal(chain(&error))),
     }
-}
-
-/// How much may still be written to the disk of a directory, where the system says so.
-#[cfg(unix)]
-fn free_bytes(directory: &Directory) -> Option<u64> {
-    let disk = rustix::fs::statvfs(directory.path()).ok()?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-#[cfg(not(unix))]
-fn free_bytes(_: &Directory) -> Option<u64> {
-    None
 }

@@ -158,17 +158,20 @@ impl Run<'_> {
             "offers" => (
                 "SELECT count(*) FROM dispatch.offers WHERE retired_at < now() - make_interval(days => $1)",
                 "DELETE FROM dispatch.offers WHERE ctid = ANY(ARRAY(
-                     SELECT ctid FROM dispatch.offers WHERE retired_at < now() - make_interval(days => $1) LIMIT $2))",
+                     SELECT ctid FROM dispatch.offers WHERE retired_at < now() - make_interval(days => $1) LIMIT $2))
+                 AND retired_at < now() - make_interval(days => $1)",
             ),
             "assignments" => (
                 "SELECT count(*) FROM dispatch.assignments WHERE ended_at < now() - make_interval(days => $1)",
                 "DELETE FROM dispatch.assignments WHERE ctid = ANY(ARRAY(
-                     SELECT ctid FROM dispatch.assignments WHERE ended_at < now() - make_interval(days => $1) LIMIT $2))",
+                     SELECT ctid FROM dispatch.assignments WHERE ended_at < now() - make_interval(days => $1) LIMIT $2))
+                 AND ended_at < now() - make_interval(days => $1)",
             ),
             "idempotency_keys" => (
                 "SELECT count(*) FROM dispatch.idempotency_keys WHERE at < now() - make_interval(days => $1)",
                 "DELETE FROM dispatch.idempotency_keys WHERE ctid = ANY(ARRAY(
-                     SELECT ctid FROM dispatch.idempotency_keys WHERE at < now() - make_interval(days => $1) LIMIT $2))",
+                     SELECT ctid FROM dispatch.idempotency_keys WHERE at < now() - make_interval(days => $1) LIMIT $2))
+                 AND at < now() - make_interval(days => $1)",
             ),
             other => return Err(Trouble::Schema(format!("nobody knows which {other} to delete"))),
         };

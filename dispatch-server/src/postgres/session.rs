@@ -18,6 +18,13 @@ const MIGRATIONS: [(i64, &str, &str); 2] = [
 
 const DAY_MS: i64 = 86_400_000;
 
+/// For this long after a sign of life nobody takes the place of whoever writes.
+pub(super) const LEASE: Duration = Duration::from_mins(1);
+
+/// What to do where another server goes on.
+pub(super) const WAY_OUT: &str =
+    "If this is the one that is to go on, see \"Who may write\" in docs/postgres.md; if not, stop it";
+
 pub(super) struct Session {
     connection: PgConnection,
     patience: Duration,
@@ -53,12 +60,8 @@ pub(super) struct Schema {
 }
 
 impl Holder {
-    fn is_fenced(&self) -> Trouble {
-        Trouble::Fenced(format!(
-            "server `{}` goes on elsewhere. If this is the one that is to go on, stop the other one and start this one again; \
-             if not, stop it",
-            self.server
-        ))
+    fn fenced(&self) -> Trouble {
+        Trouble::Fenced(format!("server `{}` goes on elsewhere: another process took it over. {WAY_OUT}", self.server))
     }
 }
 
@@ -85,6 +88,13 @@ impl Session {
             session.run(set).await?;
         }
         session.order("SET TIME ZONE 'UTC'").await?;
+        // What was committed is not written again, so that it has to be on the database's disk.
+        session
+            .order(
+                "SELECT set_config('synchronous_commit', 'on', false)
+                 WHERE current_setting('synchronous_commit') IN ('off', 'local')",
+            )
+            .await?;
         Ok(session)
     }
 
@@ -184,11 +194,10 @@ impl Session {
         let (seq, hash): (i64, String) = (row.try_get("applied_seq")?, row.try_get("applied_hash")?);
         let applied = Applied { seq: seq.cast_unsigned(), hash };
         match holder.epoch {
-            Some(own) if own != epoch || token != holder.token => return Err(holder.is_fenced()),
+            Some(own) if own != epoch || token != holder.token => return Err(holder.fenced()),
             None if !directory.is_empty() && directory != holder.directory => {
                 return Err(Trouble::Fenced(format!(
-                    "server `{}` goes on from another data directory than this one. Set postgres.server to another name, or \
-                     begin with an empty data directory to go on from the database",
+                    "server `{}` goes on from another data directory than this one, {directory}. {WAY_OUT}",
                     holder.server
                 )));
             }
@@ -206,13 +215,51 @@ impl Session {
         Ok(applied)
     }
 
-    /// Within a transaction: has a server go on in another data directory, which is empty. Whoever writes for it now does not
-    /// any more. False if there is no such server.
+    /// Within a transaction: has a server go on in another data directory, which is empty. Whoever wrote for it does not any more;
+    /// one that still does, or did a moment ago and has not said that it ends, is left alone. False if there is no such server.
     pub(super) async fn take_over(&mut self, server: &str, directory: &str) -> Result<bool, Trouble> {
-        let update = query(
-            "UPDATE dispatch.servers SET directory = $2, epoch = epoch + 1, holder = '', changed_at = now() WHERE name = $1",
+        let select = query(
+            "SELECT holder <> '' AND directory <> $2 AND changed_at > now() - make_interval(secs => $3) AS alive
+             FROM dispatch.servers WHERE name = $1 FOR UPDATE",
         );
-        Ok(self.run(update.bind(server).bind(directory)).await? == 1)
+        let row = self.rows(select.bind(server).bind(directory).bind(LEASE.as_secs_f64())).await?;
+        let Some(row) = row.first() else { return Ok(false) };
+        if row.try_get("alive")? {
+            return Err(Trouble::Alive(format!(
+                "server `{server}` is alive, in another data directory: it gave a sign of life less than {} s ago. Stop it, if \
+                 this one is to take its place; if not, give this one a database of its own",
+                LEASE.as_secs()
+            )));
+        }
+        let update = query(
+            "UPDATE dispatch.servers SET directory = $2, epoch = epoch + 1, holder = 'restores', changed_at = now()
+             WHERE name = $1",
+        );
+        self.run(update.bind(server).bind(directory)).await?;
+        Ok(true)
+    }
+
+    /// Says that this process is there, and learns whether it is still the one who writes.
+    pub(super) async fn hold(&mut self, holder: &Holder) -> Result<(), Trouble> {
+        let select = query(
+            "SELECT changed_at < now() - make_interval(secs => $4) AS is_old
+             FROM dispatch.servers WHERE name = $1 AND epoch = $2 AND holder = $3",
+        );
+        let select = select.bind(&holder.server).bind(holder.epoch).bind(&holder.token);
+        let row = self.rows(select.bind(LEASE.as_secs_f64() / 6.0)).await?;
+        let row = row.first().ok_or_else(|| holder.fenced())?;
+        if row.try_get("is_old")? {
+            let update =
+                query("UPDATE dispatch.servers SET changed_at = now() WHERE name = $1 AND epoch = $2 AND holder = $3");
+            self.run(update.bind(&holder.server).bind(holder.epoch).bind(&holder.token)).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that this process writes no more: another may take its place at once.
+    pub(super) async fn release(&mut self, holder: &Holder) -> Result<(), Trouble> {
+        let update = query("UPDATE dispatch.servers SET holder = '' WHERE name = $1 AND epoch = $2 AND holder = $3");
+        self.run(update.bind(&holder.server).bind(holder.epoch).bind(&holder.token)).await.map(drop)
     }
 
     /// Within a transaction: moves on from one record to another, if it is still this server's to say.
@@ -231,7 +278,7 @@ impl Session {
         let update = update.bind(to.seq.cast_signed()).bind(&to.hash).bind(at.map(Timestamp::as_millis));
         match self.run(update).await? {
             1 => Ok(()),
-            _ => Err(holder.is_fenced()),
+            _ => Err(holder.fenced()),
         }
     }
 

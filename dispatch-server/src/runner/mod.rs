@@ -11,8 +11,8 @@ pub(crate) use ledger::Done;
 pub(crate) use world::{Market, Page, Spot, World};
 
 use crate::StartError;
-use crate::config::ServerConfig;
-use crate::journal::{self, AbortOnPanic, Commits, Failed, Reply};
+use crate::config::{Durability, ServerConfig};
+use crate::journal::{self, AbortOnPanic, Commits, Failed, Image, Reply, Room};
 use crate::postgres::{Database, Lag, Projection};
 use clock::Steps;
 use dispatch_core::{ConfigError, DriverId, Engine, EngineConfig, MarketId, Millis, Refusal, StraightLine};
@@ -52,6 +52,8 @@ pub(crate) enum Error {
     Cursor,
     #[error("too much waits for the database, and no new orders are taken until it is less")]
     BacklogFull,
+    #[error("the disk is almost full, and no new orders are taken until there is room")]
+    DiskLow,
     #[error("the database does not answer, and without it nothing can be promised")]
     DatabaseAway,
     #[error("it was carried out before, and what came of it has been forgotten since")]
@@ -60,14 +62,16 @@ pub(crate) enum Error {
     KeyReused,
     #[error("the same request is being carried out; ask again in a moment")]
     InFlight,
+    #[error("the server did not answer in time; what was asked may still happen")]
+    Late,
     #[error("the server has as many requests waiting as it takes")]
     Busy,
     #[error("the server is stopping")]
     Stopping,
 }
 
-/// What is asked; the answer is sent once what it may have seen is durable.
-type Job = Box<dyn FnOnce(&mut World) -> Reply + Send>;
+/// What is asked; the answer is sent once what it may have seen is durable, or at once if it says so.
+type Job = Box<dyn FnOnce(&mut World) -> (Reply, bool) + Send>;
 
 enum Message {
     Do(Job),
@@ -87,6 +91,7 @@ pub(crate) struct Handle {
     fleet: Arc<Fleet>,
     failure: Option<watch::Receiver<Option<String>>>,
     projection: Option<Arc<Projection>>,
+    room: Option<Room>,
 }
 
 /// The runner's thread.
@@ -96,7 +101,8 @@ impl Runner {
     /// Reads what is kept, opens the markets and starts the thread.
     pub(crate) fn start(config: &ServerConfig, clock: Clock) -> Result<(Handle, Self), StartError> {
         let database = config.postgres.as_ref().map(Database::new);
-        let restore = database.as_ref().map(|database| |directory: &str| database.restore(directory));
+        let fits = |image: &Image| world::restores(config, image).map_err(|StartError(problem)| problem);
+        let restore = database.as_ref().map(|database| |directory: &str| database.restore(directory, fits));
         let opened = journal::open(&config.durability, clock.now(), restore);
         let (image, commits, followed) = opened.map_err(StartError)?;
         let projection = database.zip(followed).map(|(database, followed)| Projection::start(database, followed));
@@ -129,7 +135,8 @@ impl Runner {
         };
         let thread = std::thread::Builder::new().name("runner".into()).spawn(run);
         let thread = thread.map_err(|error| StartError(format!("no thread for the runner: {error}")))?;
-        Ok((Handle { queue, stopping: Arc::default(), fleet, failure, projection }, Self(thread)))
+        let room = (config.durability.mode != Durability::Memory).then(|| config.durability.room());
+        Ok((Handle { queue, stopping: Arc::default(), fleet, failure, projection, room }, Self(thread)))
     }
 
     /// Waits until everything that was asked is answered. Blocks.
@@ -161,9 +168,13 @@ fn run(mut world: World, messages: &Receiver<Message>, clock: &Clock, commits: &
             Ok(Message::Do(job)) => {
                 world.pass_time(clock.now(), commits.is_open());
                 world.ledger().settle(commits.durable());
-                let reply = job(&mut world);
+                let (reply, at_once) = job(&mut world);
                 commits.push(&world.ledger().take())?;
-                commits.reply(reply);
+                if at_once {
+                    reply();
+                } else {
+                    commits.reply(reply);
+                }
             }
             Err(RecvTimeoutError::Timeout) => {}
             // What is queued behind it came too late: dropped with the queue, it is refused.
@@ -173,10 +184,12 @@ fn run(mut world: World, messages: &Receiver<Message>, clock: &Clock, commits: &
 }
 
 impl Handle {
-    /// Has something done on the runner's thread and waits for the answer.
+    /// Has something done on the runner's thread and waits for the answer, until all that it may have seen is durable; an answer
+    /// of which `is_known` says so is given at once.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut World) -> T + Send + 'static,
+        is_known: fn(&T) -> bool,
     ) -> Result<T, Error> {
         if self.stopping.load(Ordering::SeqCst) {
             return Err(Error::Stopping);
@@ -184,15 +197,16 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         let job = Box::new(move |world: &mut World| {
             let answer = job(world);
+            let at_once = is_known(&answer);
             // Who asked may have gone away meanwhile; what was asked is done all the same.
-            Box::new(|| drop(reply.send(answer))) as Reply
+            (Box::new(|| drop(reply.send(answer))) as Reply, at_once)
         });
         self.queue.try_send(Message::Do(job)).map_err(|error| match error {
             TrySendError::Full(_) => Error::Busy,
             TrySendError::Disconnected(_) => Error::Stopping,
         })?;
         let is_ending = || self.stopping.load(Ordering::SeqCst) || self.has_failed();
-        answer.await.map_err(|_| if is_ending() { Error::Stopping } else { Error::Busy })
+        answer.await.map_err(|_| if is_ending() { Error::Stopping } else { Error::Late })
     }
 
     /// What makes the server stop, once something does: nothing can be made durable any more.
@@ -218,6 +232,11 @@ impl Handle {
     /// How far the database is behind, if there is one.
     pub(crate) fn lag(&self) -> Option<Lag> {
         self.projection.as_ref().map(|projection| projection.lag())
+    }
+
+    /// Whether there is so little room on the disk that new orders have to wait.
+    pub(crate) fn disk_is_low(&self) -> bool {
+        self.room.as_ref().is_some_and(Room::is_low)
     }
 
     /// Refuses what is asked from now on, and has the runner answer what is queued and end. Blocks while the queue is full.

@@ -121,6 +121,37 @@ pub(crate) struct World {
     shut_since: Option<Timestamp>,
 }
 
+/// Whether a server with this configuration can begin with what was kept elsewhere: tries it, and takes as much memory again.
+pub(super) fn restores(config: &ServerConfig, image: &Image) -> Result<(), StartError> {
+    fits(config, image)?;
+    let travel: Arc<dyn TravelTime> = Arc::new(config.travel.clone());
+    for (market, snapshot) in &image.markets {
+        Engine::restore(travel.clone(), Vec::new(), snapshot.clone(), [])
+            .map_err(|error| StartError(format!("market {market}: {error}")))?;
+    }
+    Ok(())
+}
+
+/// Whether a server with this configuration can go on from what was kept.
+pub(super) fn fits(config: &ServerConfig, image: &Image) -> Result<(), StartError> {
+    for (market, snapshot) in &image.markets {
+        let state = snapshot.state();
+        if !config.markets.iter().any(|configured| configured.id == *market) {
+            let open = state.orders.values().filter(|order| !order.status.is_terminal()).count();
+            if open > 0 {
+                return Err(StartError(format!(
+                    "market {market} is kept with {open} orders under way, and not in the configuration: put it back under \
+                     markets, at least until they have ended"
+                )));
+            }
+        } else if state.config.limits.drivers > config.fixes.max_drivers {
+            let drivers = state.config.limits.drivers;
+            return Err(StartError(format!("market {market}: fixes.max_drivers must be at least {drivers}")));
+        }
+    }
+    Ok(())
+}
+
 impl World {
     /// The markets of the configuration, as the records left them.
     pub(super) fn new(
@@ -129,6 +160,7 @@ impl World {
         fleet: Arc<Fleet>,
         now: Timestamp,
     ) -> Result<Self, StartError> {
+        fits(config, &image)?;
         let Image { markets: mut kept, homes, keys, .. } = image;
         let (max_drivers, markets, ledger) = (config.fixes.max_drivers, Vec::new(), Ledger::new(keys));
         let mut world = Self { markets, max_drivers, fleet, now, ledger, shut_since: None };
@@ -142,15 +174,8 @@ impl World {
                 world.resume(&market.id, down_for);
             }
         }
-        for (market, snapshot) in kept {
-            let open = snapshot.state().orders.values().filter(|order| !order.status.is_terminal()).count();
-            if open > 0 {
-                return Err(StartError(format!(
-                    "market {market} is in the data directory with {open} orders under way, and not in the configuration: put it \
-                     back under markets, at least until they have ended"
-                )));
-            }
-            tracing::warn!("market {market} is in the data directory and not in the configuration: it stands still");
+        for market in kept.keys() {
+            tracing::warn!("market {market} is kept and not in the configuration: it stands still");
         }
         world.house(&homes);
         Ok(world)
@@ -181,10 +206,6 @@ impl World {
             self.ledger.keep(self.now, id, vec![first]);
             engine
         };
-        if engine.state().config.limits.drivers > self.max_drivers {
-            let problem = format!("fixes.max_drivers must be at least {}", engine.state().config.limits.drivers);
-            return Err(wrong(&problem));
-        }
         let sightings = Sightings::new(id.clone(), fixes).map_err(|error| wrong(&error))?;
         let (left, positions) = (BTreeSet::new(), Positions::default());
         self.markets.push(Market { id: id.clone(), area: area.clone(), engine, sightings, left, positions });

@@ -83,6 +83,7 @@ pub(crate) enum Code {
     Busy,
     Full,
     BacklogFull,
+    DiskLow,
     DatabaseAway,
     Late,
     Stopping,

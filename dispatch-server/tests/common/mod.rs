@@ -9,7 +9,7 @@ pub mod contract;
 pub mod place;
 
 use dispatch_core::{Millis, Timestamp};
-use dispatch_server::{JournalFailed, KeyHash, ManualClock, Sources, State, serve};
+use dispatch_server::{JournalFailed, KeyHash, ManualClock, Sources, StartError, State, serve};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -127,8 +127,13 @@ impl Server {
 
     /// A server on this clock, with this file over the defaults.
     pub async fn on(clock: ManualClock, file: &str) -> Self {
+        Self::try_on(clock, file).await.unwrap()
+    }
+
+    /// The same, if it starts.
+    pub async fn try_on(clock: ManualClock, file: &str) -> Result<Self, StartError> {
         let sources = Sources { file: Some(file.into()), ..Sources::default() };
-        let state = State::start_with_clock(sources.load().unwrap(), clock.clone().into()).unwrap();
+        let state = State::start_with_clock(sources.load().unwrap(), clock.clone().into())?;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
@@ -136,7 +141,7 @@ impl Server {
             let _ = stopped.await;
         };
         let served = tokio::spawn(serve(state.clone(), listener, shutdown));
-        Self { api: Api::new(url), clock, state, stop, served }
+        Ok(Self { api: Api::new(url), clock, state, stop, served })
     }
 
     /// Moves the clock on. Drivers that keep reporting have to be reported by the test.
@@ -146,8 +151,15 @@ impl Server {
 
     /// Asks it to stop, and gives what ends when it has.
     pub fn begin_to_stop(self) -> JoinHandle<Result<(), JournalFailed>> {
-        self.stop.send(()).unwrap();
+        // One that failed has stopped by itself.
+        let _ = self.stop.send(());
         self.served
+    }
+
+    /// How it ends by itself.
+    pub async fn ended(self) -> Result<(), JournalFailed> {
+        let Self { stop: _stop, served, .. } = self;
+        served.await.unwrap()
     }
 
     pub async fn stop(self) {

@@ -14,6 +14,7 @@ pub struct Place {
     pub url: String,
     pub database: String,
     pub durability: &'static str,
+    pub timeout_ms: u32,
     pub more: String,
 }
 
@@ -23,16 +24,17 @@ impl Place {
         let name = format!("dispatch-pg-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let database = cluster.database();
         let (folder, url) = (std::env::temp_dir().join(name), cluster.url(&database));
-        Self { folder, url, database, durability: "sync", more: String::new() }
+        Self { folder, url, database, durability: "sync", timeout_ms: 1_000, more: String::new() }
     }
 
     pub fn file(&self) -> String {
         format!(
-            "durability = '{}'\ndata_dir = '{}'\ndatabase_url = '{}'\n[journal]\nsegment_bytes = 65536\nkeep_days = 0\n\
-             [postgres]\nflush_ms = 0\ntimeout_ms = 1000\nretry_max_ms = 100\nmin_free_bytes = 0\n{}",
+            "durability = '{}'\ndata_dir = '{}'\ndatabase_url = '{}'\n[journal]\nsegment_bytes = 65536\nkeep_days = 0\nmin_free_bytes = 0\n\
+             [postgres]\nflush_ms = 0\ntimeout_ms = {}\nretry_max_ms = 100\n{}",
             self.durability,
             self.folder.display(),
             self.url,
+            self.timeout_ms,
             self.more
         )
     }
@@ -48,19 +50,38 @@ impl Place {
 
     /// The same server with what is in its data directory now, in another one.
     pub fn copy(&self, end: &str) -> Self {
-        let folder = self.folder.with_extension(end);
-        std::fs::create_dir(&folder).unwrap();
-        for file in std::fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap().path()) {
-            std::fs::copy(&file, folder.join(file.file_name().unwrap())).unwrap();
+        let copy = self.elsewhere(end);
+        let copied = || {
+            let _ = std::fs::remove_dir_all(&copy.folder);
+            std::fs::create_dir(&copy.folder)?;
+            for file in std::fs::read_dir(&self.folder)? {
+                let file = file?.path();
+                std::fs::copy(&file, copy.folder.join(file.file_name().unwrap_or_default()))?;
+            }
+            Ok::<(), std::io::Error>(())
+        };
+        // A server may be making a snapshot there.
+        assert!((0..10).any(|_| copied().is_ok()), "{} can be copied", self.folder.display());
+        copy
+    }
+
+    /// Starts the server in the place of one that seems to be gone, and is not.
+    pub async fn take_over(&self, cluster: &Cluster, seconds: i64) -> Server {
+        let clock = ManualClock::new(Timestamp::from_millis(START + seconds * 1_000));
+        let file = self.file();
+        let taking = tokio::spawn(async move { Server::try_on(clock, &file).await });
+        // It waits for as long as the other one gives signs of life, which it may do at any time.
+        while !taking.is_finished() {
+            cluster.sql(&self.database, "UPDATE dispatch.servers SET changed_at = now() - interval '2 minutes'");
         }
-        self.elsewhere(end)
+        taking.await.unwrap().unwrap()
     }
 
     /// The same server with another data directory.
     pub fn elsewhere(&self, end: &str) -> Self {
         let folder = self.folder.with_extension(end);
         let (url, database, more) = (self.url.clone(), self.database.clone(), self.more.clone());
-        Self { folder, url, database, durability: self.durability, more }
+        Self { folder, url, database, durability: self.durability, timeout_ms: self.timeout_ms, more }
     }
 
     /// Asserts that the tables hold what the journal amounts to, each event once, and says what that is.
