@@ -6,7 +6,7 @@
 //! have written, and the next one succeeds.
 
 use crate::disk::{Disk, DiskFile};
-use crate::{Batch, Journal, Log, OpenError, Options, remove_segments, save_snapshot};
+use crate::{Batch, Journal, Log, OpenError, Options, remove_segments, save_snapshot, set_damaged_aside};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use std::collections::BTreeMap;
@@ -371,7 +371,7 @@ impl Habits {
         Self {
             options: Options { sync: mode == Mode::Sync, segment_bytes: random.random_range(64..20_000) },
             calls: [60, 60, 60, 300][random.random_range(0..4)],
-            keep_percent: [10, 30, 60][random.random_range(0..3)],
+            keep_percent: [10, 30][random.random_range(0..2)],
             is_beside: random.random(),
         }
     }
@@ -484,7 +484,11 @@ impl Keeping {
 
     fn step(self, disk: &SimDisk) -> Result<Self, OpenError> {
         Ok(match self {
-            Self::Idle => Self::Opened(Log::open(disk.clone())?),
+            Self::Idle => {
+                let log = Log::open(disk.clone())?;
+                set_damaged_aside(&log)?;
+                Self::Opened(log)
+            }
             Self::Opened(log) => {
                 let mut reader = Reader::of(&log);
                 let report = log.replay_sealed(|record| {
