@@ -229,7 +229,10 @@ pub fn remove_segments<D: Disk>(
     segments: &[Segment],
     sealed_before_ms: i64,
 ) -> Result<Vec<Segment>, OpenError> {
+    let synced = || disk.sync().map_err(OpenError::io("the directory"));
     let [needed, _] = snapshots(disk)?[..] else { return Ok(Vec::new()) };
+    // A snapshot before these two must not come back once the segments after it are gone, nor a segment once the next one is.
+    synced()?;
     let mut removed = Vec::new();
     for pair in segments.windows(2) {
         // A segment is sealed when the next one is begun.
@@ -238,6 +241,7 @@ pub fn remove_segments<D: Disk>(
         }
         let name = pair[0].name();
         disk.remove(&name).map_err(OpenError::io(&name))?;
+        synced()?;
         removed.push(pair[0].clone());
     }
     Ok(removed)

@@ -410,6 +410,7 @@ pub fn live(seed: u64, lives: u32, mode: Mode) -> Life {
                 let same = both.take_while(|(seen, asked)| seen == asked).count();
                 life.lost += asked.acknowledged.saturating_sub(same) as u64;
                 life.invented += (reader.seen.len() - same) as u64;
+                life.refused.extend(check_all(&log).err().map(|error| format!("seed {seed}, all there is: {error}")));
                 life.refused.extend(log.damaged_snapshots().map(|problem| format!("seed {seed}: {problem}")));
                 // What was asked for and is not there never was.
                 asked.records = reader.seen;
@@ -423,6 +424,15 @@ pub fn live(seed: u64, lives: u32, mode: Mode) -> Life {
         look_for_flips(&disk.after_kill(), &mut life, &asked.records);
     }
     life
+}
+
+/// Reads what a restart does not need, too: the records there are, and those from each snapshot on.
+fn check_all<D: Disk>(log: &Log<D>) -> Result<(), OpenError> {
+    log.replay_all(|_| Ok(()))?;
+    for (seq, _) in log.check_snapshots()? {
+        log.replay_after(seq, |_| Ok(()))?;
+    }
+    Ok(())
 }
 
 /// One life: recovery, then batches and snapshots until something goes wrong.
