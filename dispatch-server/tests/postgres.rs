@@ -146,7 +146,7 @@ async fn of_two_copies_of_a_directory_one_goes_on() {
     second.stop().await;
     later.assert_equal(&SHARED);
     // One that is behind does not, and neither does it once it has as many records, which are others.
-    for round in 4..9 {
+    for round in 4..12 {
         let behind = early.start(30).await;
         until(&behind, |(link, ..)| link == "fenced").await;
         work(&behind, round).await;

@@ -3,10 +3,10 @@
 use super::breaker::Breaker;
 use super::changes::Changes;
 use super::samples::{Sample, Samples};
-use super::session::{Applied, Holder, Session, WAY_OUT};
+use super::session::{Applied, Holder, REPLACED, Session, WAY_OUT};
 use super::{Database, Trouble, history, restore, rows};
 use crate::journal::{Acknowledge, Feed, Followed, Image, Mark, Next, Record, chain, drawn};
-use dispatch_journal::{Directory, Log, OpenError, read_on, segments};
+use dispatch_journal::{Directory, Disk, DiskFile, Log, OpenError, read_on, segments};
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -81,7 +81,9 @@ impl Projection {
         let Followed { feed, directory, identity, acknowledge } = followed;
         let link = Arc::new(Mutex::new(Link::Connecting));
         let (samples, taken) = Samples::new(database.sample_every);
-        let holder = Holder { server: database.server.clone(), directory: identity, token: drawn()?, epoch: None };
+        let was_replaced = directory.list()?.iter().any(|name| name == REPLACED);
+        let server = database.server.clone();
+        let holder = Holder { server, directory: identity, was_replaced, token: drawn()?, epoch: None };
         let is_awaited = acknowledge.is_some();
         let breaker = Breaker::new(FIRST_WAIT, database.longest_wait);
         let known = feed.durable();
@@ -255,6 +257,15 @@ impl Projector {
         let place = &self.database.place;
         tracing::error!("PostgreSQL at {place}: {problem}. Nothing more is written there");
         self.session = None;
+        let note = || {
+            let mut file = self.directory.create(REPLACED)?;
+            file.append(format!("{place}: {problem}\n").as_bytes())?;
+            DiskFile::sync(&mut file)?;
+            Disk::sync(&self.directory)
+        };
+        if let Err(error) = note() {
+            tracing::error!("the file `{REPLACED}` of the data directory cannot be written: {error}");
+        }
         if let Some(acknowledge) = &self.acknowledge {
             acknowledge.fail(problem);
         }
@@ -334,6 +345,10 @@ impl Projector {
         let mut session = self.database.session().await?;
         let (directory, known) = (&self.directory, self.known);
         let applied = session.claim(&mut self.holder, |applied| fits(applied, directory, known)).await?;
+        if std::mem::take(&mut self.holder.was_replaced) {
+            // It was by somebody elsewhere, who has no say here.
+            self.directory.remove(REPLACED).map_err(|error| Trouble::Journal(format!("{REPLACED}: {error}")))?;
+        }
         self.settle(applied.seq);
         if self.image.is_none() {
             self.load(&mut session).await?;

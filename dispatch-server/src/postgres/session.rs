@@ -21,6 +21,10 @@ const DAY_MS: i64 = 86_400_000;
 /// For this long after a sign of life nobody takes the place of whoever writes.
 pub(super) const LEASE: Duration = Duration::from_mins(1);
 
+/// The file of a data directory that says that another process went on in its place: what it holds may have been folded since, and
+/// cannot be compared any more.
+pub(super) const REPLACED: &str = "replaced";
+
 /// What to do where another server goes on.
 pub(super) const WAY_OUT: &str =
     "If this is the one that is to go on, see \"Who may write\" in docs/postgres.md; if not, stop it";
@@ -38,6 +42,8 @@ pub(super) struct Holder {
     pub(super) server: String,
     /// Which data directory.
     pub(super) directory: String,
+    /// Whether another process went on in the place of an earlier one with this directory.
+    pub(super) was_replaced: bool,
     /// Which process.
     pub(super) token: String,
     /// The epoch that began when this process took the server over; absent before it has.
@@ -195,6 +201,12 @@ impl Session {
         let applied = Applied { seq: seq.cast_unsigned(), hash };
         match holder.epoch {
             Some(own) if own != epoch || token != holder.token => return Err(holder.fenced()),
+            None if !directory.is_empty() && holder.was_replaced => {
+                return Err(Trouble::Fenced(format!(
+                    "another process went on in this one's place before, as the file `{REPLACED}` of the data directory says. \
+                     {WAY_OUT}"
+                )));
+            }
             None if !directory.is_empty() && directory != holder.directory => {
                 return Err(Trouble::Fenced(format!(
                     "server `{}` goes on from another data directory than this one, {directory}. {WAY_OUT}",
