@@ -69,6 +69,8 @@ enum Trouble {
     #[error("{0}")]
     Fenced(String),
     #[error("{0}")]
+    Taken(String),
+    #[error("{0}")]
     Alive(String),
     #[error("{0}")]
     Schema(String),

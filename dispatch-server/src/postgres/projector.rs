@@ -205,8 +205,8 @@ impl Projector {
                     self.look();
                     if self.closing.is_none() && self.acknowledge.is_none() {
                         // Writing takes half of the time at most, and what comes meanwhile is written together.
-                        if let Err(Trouble::Fenced(problem)) = self.rest(took.max(self.database.flush)).await {
-                            return self.stand_by(&problem).await;
+                        if let Err(trouble @ Trouble::Fenced(_)) = self.rest(took.max(self.database.flush)).await {
+                            return self.stand_by(&trouble).await;
                         }
                     }
                 }
@@ -216,12 +216,12 @@ impl Projector {
                     if timeout(LOOK, self.feed.news()).await.is_err() {
                         match self.ping().await {
                             Ok(()) => {}
-                            Err(Trouble::Fenced(problem)) => return self.stand_by(&problem).await,
+                            Err(trouble @ Trouble::Fenced(_)) => return self.stand_by(&trouble).await,
                             Err(trouble) => self.fail(&trouble),
                         }
                     }
                 }
-                Err(Trouble::Fenced(problem)) => return self.stand_by(&problem).await,
+                Err(trouble @ (Trouble::Fenced(_) | Trouble::Taken(_))) => return self.stand_by(&trouble).await,
                 Err(trouble) => {
                     self.fail(&trouble);
                     if self.closing.is_some() {
@@ -252,9 +252,9 @@ impl Projector {
     }
 
     /// Somebody else writes in this server's place: writes nothing any more.
-    async fn stand_by(&mut self, problem: &str) {
+    async fn stand_by(&mut self, trouble: &Trouble) {
         self.set_link(Link::Fenced);
-        let place = &self.database.place;
+        let (place, problem) = (&self.database.place, trouble.to_string());
         tracing::error!("PostgreSQL at {place}: {problem}. Nothing more is written there");
         self.session = None;
         let note = || {
@@ -263,11 +263,13 @@ impl Projector {
             DiskFile::sync(&mut file)?;
             Disk::sync(&self.directory)
         };
-        if let Err(error) = note() {
+        if matches!(trouble, Trouble::Fenced(_))
+            && let Err(error) = note()
+        {
             tracing::error!("the file `{REPLACED}` of the data directory cannot be written: {error}");
         }
         if let Some(acknowledge) = &self.acknowledge {
-            acknowledge.fail(problem);
+            acknowledge.fail(&problem);
         }
         // The journal does not wait for the database any more.
         self.feed.let_go();

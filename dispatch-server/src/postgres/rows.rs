@@ -160,7 +160,7 @@ async fn market(
     if written == 1 {
         return Ok(());
     }
-    Err(Trouble::Fenced(format!("market {market} was written by another server, or by a later run of this one")))
+    Err(Trouble::Taken(format!("market {market} belongs to another server there")))
 }
 
 /// Frees what changed drivers have, and what changed orders are in.
