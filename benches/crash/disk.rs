@@ -8,25 +8,13 @@ use serde_json::json;
 const LIVES: u32 = 20;
 
 pub(crate) fn run(seeds: u64, sync: bool) -> Outcome {
-    let mut all = Life::default();
-    for seed in 0..seeds {
-        let mode = match seed % 4 {
-            _ if !sync => Mode::SkipSync,
-            3 => Mode::Process,
-            _ => Mode::Sync,
-        };
-        let life = live(seed, LIVES, mode);
-        all.acknowledged += life.acknowledged;
-        all.crashes += life.crashes;
-        all.failures += life.failures;
-        all.snapshots += life.snapshots;
-        all.flips += life.flips;
-        all.detected += life.detected;
-        all.lost += life.lost;
-        all.invented += life.invented;
-        all.undetected += life.undetected;
-        all.refused.extend(life.refused);
-    }
+    // What comes of a seed does not depend on who lives it.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let all = std::thread::scope(|scope| {
+        let start = |first: usize| scope.spawn(move || lives((first as u64..seeds).step_by(threads), sync));
+        let started: Vec<_> = (0..threads).map(start).collect();
+        started.into_iter().map(|lives| lives.join().expect("a panic is a bug, and goes on")).fold(Life::default(), sum)
+    });
     let Life { acknowledged, crashes, failures, snapshots, flips, detected, lost, invented, undetected, refused } = all;
     let is_well = lost == 0 && invented == 0 && undetected == 0 && refused.is_empty();
     let line = json!({
@@ -44,4 +32,28 @@ pub(crate) fn run(seeds: u64, sync: bool) -> Outcome {
         "first_refusal": refused.first(),
     });
     Outcome { line, is_well }
+}
+
+fn lives(seeds: impl Iterator<Item = u64>, sync: bool) -> Life {
+    let mode = |seed: u64| match seed % 4 {
+        _ if !sync => Mode::SkipSync,
+        3 => Mode::Process,
+        _ => Mode::Sync,
+    };
+    seeds.map(|seed| live(seed, LIVES, mode(seed))).fold(Life::default(), sum)
+}
+
+fn sum(one: Life, other: Life) -> Life {
+    Life {
+        acknowledged: one.acknowledged + other.acknowledged,
+        crashes: one.crashes + other.crashes,
+        failures: one.failures + other.failures,
+        snapshots: one.snapshots + other.snapshots,
+        flips: one.flips + other.flips,
+        detected: one.detected + other.detected,
+        lost: one.lost + other.lost,
+        invented: one.invented + other.invented,
+        undetected: one.undetected + other.undetected,
+        refused: [one.refused, other.refused].concat(),
+    }
 }
