@@ -172,8 +172,8 @@ fn begin<D: Disk>(disk: &D, segment: &Segment, now_ms: i64) -> io::Result<D::Fil
 /// What a file is called that a crash may leave unfinished.
 const UNFINISHED: &str = ".unfinished";
 
-/// Makes a file that is there whole, or not at all.
-fn appear<D: Disk>(disk: &D, name: &str, parts: &[&[u8]]) -> io::Result<D::File> {
+/// Makes a file of these parts, one after the other, that is there whole, or not at all; durable when this returns.
+pub fn appear<D: Disk>(disk: &D, name: &str, parts: &[&[u8]]) -> io::Result<D::File> {
     let unfinished = format!("{name}{UNFINISHED}");
     let write = || {
         let mut file = disk.create(&unfinished)?;

@@ -39,5 +39,5 @@ pub mod sim;
 
 pub use disk::{Directory, Disk, DiskFile, LockError};
 pub use frame::{Batch, MAX_PAYLOAD, Record, TooLarge};
-pub use journal::{CommitError, Journal, Options, remove_segments, save_snapshot, set_damaged_aside};
+pub use journal::{CommitError, Journal, Options, appear, remove_segments, save_snapshot, set_damaged_aside};
 pub use log::{Contents, Log, OpenError, Report, Segment, Snapshot, is_unwritten, read_on, segments};

@@ -47,6 +47,14 @@ fn difference(one: &Value, other: &Value) -> Option<String> {
     }
 }
 
+/// Brings so many drivers and orders: enough for segments to be sealed.
+async fn fill(server: &Server, count: usize) {
+    for number in 0..count {
+        server.driver("", &format!("d-{number}")).await;
+        server.order("", &format!("o-{number}")).await;
+    }
+}
+
 /// Why a server does not start.
 fn complaint(file: &str) -> String {
     let sources = Sources { file: Some(file.into()), ..Sources::default() };
@@ -80,10 +88,7 @@ async fn a_restart_changes_nothing() {
 async fn a_snapshot_that_is_not_what_its_records_come_to_is_found() {
     let folder = Folder::new();
     let server = Server::on(clock(0), &file(&folder, "")).await;
-    for number in 0..120 {
-        server.driver("", &format!("d-{number}")).await;
-        server.order("", &format!("o-{number}")).await;
-    }
+    fill(&server, 120).await;
     server.stop().await;
     let path = Path::new(folder.path());
     let report = verify_data_dir(path).unwrap();
@@ -122,10 +127,7 @@ async fn a_market_with_orders_under_way_is_not_forgotten() {
 async fn a_snapshot_without_a_segment_is_no_beginning() {
     let folder = Folder::new();
     let server = Server::on(clock(0), &file(&folder, "")).await;
-    for number in 0..120 {
-        server.driver("", &format!("d-{number}")).await;
-        server.order("", &format!("o-{number}")).await;
-    }
+    fill(&server, 120).await;
     server.stop().await;
     for segment in folder.files(".segment") {
         std::fs::remove_file(segment).unwrap();
@@ -145,10 +147,7 @@ async fn orders_wait_while_the_disk_is_almost_full() {
     let folder = Folder::new();
     let low = |bytes: u64| file(&folder, "").replace("min_free_bytes = 0", &format!("min_free_bytes = {bytes}"));
     let server = Server::on(clock(0), &low(0)).await;
-    for number in 0..200 {
-        server.driver("", &format!("d-{number}")).await;
-        server.order("", &format!("o-{number}")).await;
-    }
+    fill(&server, 200).await;
     server.stop().await;
     let kept = folder.files(".segment").len();
     assert!(kept > 4, "segments stay for a week");

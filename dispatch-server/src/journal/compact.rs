@@ -118,7 +118,7 @@ impl Place {
     /// Removes segments that were sealed before then and that nobody needs; how many.
     fn remove(&self, segments: &[Segment], sealed_before_ms: i64) -> Result<usize, String> {
         // What is not applied has to stay, and while nobody knows what is, everything.
-        let applied = self.feed.as_ref().map_or(u64::MAX, |feed| feed.applied().unwrap_or(0));
+        let applied = self.feed.as_ref().map_or(u64::MAX, |feed| feed.not_awaited());
         let applied = segments.partition_point(|segment| segment.first <= applied.saturating_add(1));
         let removed = remove_segments(&self.directory, &segments[..applied], sealed_before_ms);
         Ok(removed.map_err(|error| chain(&error))?.len())

@@ -15,9 +15,6 @@ const MAX_QUEUED_BYTES: usize = 16 << 20;
 pub(crate) struct Feed {
     queue: Mutex<Queue>,
     news: Notify,
-    /// The last record that the follower has applied, once it is known.
-    applied: AtomicU64,
-    known: AtomicBool,
     backlog_bytes: AtomicU64,
     full: AtomicBool,
 }
@@ -30,6 +27,10 @@ struct Queue {
     bytes: usize,
     durable: u64,
     closed: bool,
+    /// The last record that the follower has applied, once it is known.
+    applied: Option<u64>,
+    /// It will never apply any more.
+    is_let_go: bool,
 }
 
 /// What a follower gets.
@@ -50,8 +51,6 @@ impl Feed {
         Self {
             queue: Mutex::new(queue),
             news: Notify::new(),
-            applied: AtomicU64::new(0),
-            known: AtomicBool::new(false),
             backlog_bytes: AtomicU64::new(0),
             full: AtomicBool::new(false),
         }
@@ -120,20 +119,25 @@ impl Feed {
 
     /// The last record that the follower has applied; absent until it is known.
     pub(crate) fn applied(&self) -> Option<u64> {
-        self.known.load(Ordering::Acquire).then(|| self.applied.load(Ordering::Acquire))
+        self.queue.lock().applied
     }
 
     /// Notes that all up to `seq` is applied.
     pub(crate) fn set_applied(&self, seq: u64) {
-        self.applied.store(seq, Ordering::Release);
-        self.known.store(true, Ordering::Release);
+        self.queue.lock().applied = Some(seq);
     }
 
     /// The follower will never apply anything any more: nothing waits for it.
     pub(crate) fn let_go(&self) {
-        self.set_applied(u64::MAX);
+        self.queue.lock().is_let_go = true;
         self.set_backlog(0);
         self.set_full(false);
+    }
+
+    /// The last record that nobody waits for; while nobody knows what is applied, none.
+    pub(super) fn not_awaited(&self) -> u64 {
+        let queue = self.queue.lock();
+        if queue.is_let_go { u64::MAX } else { queue.applied.unwrap_or(0) }
     }
 
     /// How long the records are that are not applied, in bytes: as the files are that hold them.

@@ -28,12 +28,17 @@ impl Mark {
     }
 }
 
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("texts take everything");
+        text
+    })
+}
+
 impl From<Mark> for String {
     fn from(Mark(bytes): Mark) -> Self {
-        bytes.iter().fold(Self::with_capacity(32), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("texts take everything");
-            text
-        })
+        hex(&bytes)
     }
 }
 

@@ -9,14 +9,14 @@ mod room;
 
 pub(crate) use commits::{Acknowledge, Commits, Failed, Reply};
 pub(crate) use feed::{Feed, Next};
-pub(crate) use keys::{Accepted, KNOWN_FOR, Keys, Mark, Once};
+pub(crate) use keys::{Accepted, KNOWN_FOR, Keys, Mark, Once, hex};
 pub(crate) use record::{Image, Record, Watch};
 pub(crate) use room::Room;
 
 use crate::config::{Durability, DurabilityConfig};
 use commits::Writer;
 use dispatch_core::{Digest, MarketId, Snapshot, Timestamp};
-use dispatch_journal::{Directory, Disk, DiskFile, Journal, Log, OpenError, Options, is_unwritten, save_snapshot};
+use dispatch_journal::{Directory, Disk, Journal, Log, OpenError, Options, appear, is_unwritten, save_snapshot};
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Write;
@@ -115,17 +115,9 @@ fn identity_of(directory: &Directory) -> Result<String, OpenError> {
         Ok(bytes) if bytes.len() == 33 => Ok(String::from_utf8_lossy(&bytes[..32]).into_owned()),
         Ok(_) => Err(OpenError::Damage { file: IDENTITY.to_owned(), offset: 0, problem: "it has no 32 digits".into() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let unfinished = format!("{IDENTITY}.unfinished");
-            let write = || {
-                let identity = drawn()?;
-                let mut file = directory.create(&unfinished)?;
-                file.append(format!("{identity}\n").as_bytes())?;
-                file.sync()?;
-                directory.rename(&unfinished, IDENTITY)?;
-                Disk::sync(directory)?;
-                Ok(identity)
-            };
-            write().map_err(failed)
+            let identity = drawn().map_err(failed)?;
+            appear(directory, IDENTITY, &[format!("{identity}\n").as_bytes()]).map_err(failed)?;
+            Ok(identity)
         }
         Err(error) => Err(failed(error)),
     }

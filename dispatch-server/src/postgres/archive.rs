@@ -3,10 +3,10 @@
 
 use super::Trouble;
 use super::session::Session;
+use crate::journal::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Row, query};
-use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 #[cfg(unix)]
@@ -180,13 +180,6 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 /// Has names in a directory survive the loss of power.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("texts take everything");
-        text
-    })
 }
 
 fn unusable(file: &Path, error: &io::Error) -> Trouble {

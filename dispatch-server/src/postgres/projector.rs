@@ -6,9 +6,10 @@ use super::samples::{Sample, Samples};
 use super::session::{Applied, Holder, REPLACED, Session, WAY_OUT};
 use super::{Database, Trouble, history, restore, rows};
 use crate::journal::{Acknowledge, Feed, Followed, Image, Mark, Next, Record, chain, drawn};
-use dispatch_journal::{Directory, Disk, DiskFile, Log, OpenError, read_on, segments};
+use dispatch_journal::{Directory, Disk, Log, OpenError, appear, read_on, segments};
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -100,7 +101,6 @@ impl Projection {
             session: None,
             image: None,
             applied: 0,
-            closing: None,
             changes: Changes::default(),
             samples: taken,
         };
@@ -110,7 +110,7 @@ impl Projection {
             while catch_unwind(AssertUnwindSafe(|| runtime.block_on(projector.run()))).is_err() {
                 projector.forget();
                 projector.fail(&Trouble::Bug);
-                if projector.closing.is_some() {
+                if projector.feed.is_closed() {
                     break;
                 }
             }
@@ -127,7 +127,7 @@ impl Projection {
     pub(crate) fn lag(&self) -> Lag {
         Lag {
             link: *self.link.lock(),
-            applied: self.feed.applied().filter(|applied| *applied < u64::MAX),
+            applied: self.feed.applied(),
             durable: self.feed.durable(),
             backlog_bytes: self.feed.backlog_bytes(),
             is_full: self.feed.is_full(),
@@ -160,8 +160,6 @@ struct Projector {
     image: Option<Image>,
     /// The last record in the tables.
     applied: u64,
-    /// When nothing more was to come.
-    closing: Option<Instant>,
     /// What is to be written next; kept as it is until it is known to be written.
     changes: Changes,
     samples: Receiver<Sample>,
@@ -179,38 +177,38 @@ enum Step {
 
 impl Projector {
     async fn run(&mut self) {
-        while !self.is_over() {
-            if self.closing.is_none()
-                && let Err(wait) = self.breaker.admit(self.started.elapsed())
-            {
+        let mut over = pin!(over(self.feed.clone()));
+        loop {
+            let is_closing = self.feed.is_closed();
+            if !is_closing && let Err(wait) = self.breaker.admit(self.started.elapsed()) {
                 self.look();
                 // Only the end of the server is news to whoever waits for the database.
                 let _ = timeout(wait.min(LOOK), self.closed()).await;
                 continue;
             }
             let began = Instant::now();
-            let over = over(self.feed.clone());
             let step = tokio::select! {
-                step = self.step() => step,
-                () = over => {
+                biased;
+                () = &mut over => {
                     // A statement that was given up may still be under way there.
                     self.session = None;
                     break;
                 }
+                step = self.step() => step,
             };
             match step {
                 Ok(Step::WroteSome) => self.look(),
                 Ok(Step::Wrote) => {
                     let took = began.elapsed();
                     self.look();
-                    if self.closing.is_none() && self.acknowledge.is_none() {
+                    if !is_closing && self.acknowledge.is_none() {
                         // Writing takes half of the time at most, and what comes meanwhile is written together.
                         if let Err(trouble @ Trouble::Fenced(_)) = self.rest(took.max(self.database.flush)).await {
                             return self.stand_by(&trouble).await;
                         }
                     }
                 }
-                Ok(Step::Idle) if self.closing.is_some() => break,
+                Ok(Step::Idle) if is_closing => break,
                 Ok(Step::Idle) => {
                     self.look();
                     if timeout(LOOK, self.feed.news()).await.is_err() {
@@ -224,7 +222,7 @@ impl Projector {
                 Err(trouble @ (Trouble::Fenced(_) | Trouble::Taken(_))) => return self.stand_by(&trouble).await,
                 Err(trouble) => {
                     self.fail(&trouble);
-                    if self.closing.is_some() {
+                    if is_closing {
                         break;
                     }
                 }
@@ -243,28 +241,15 @@ impl Projector {
         }
     }
 
-    /// Notices when nothing more is to come, and whether the time for what is left is over.
-    fn is_over(&mut self) -> bool {
-        if self.closing.is_none() && self.feed.is_closed() {
-            self.closing = Some(Instant::now());
-        }
-        self.closing.is_some_and(|since| since.elapsed() > LAST_CALL)
-    }
-
     /// Somebody else writes in this server's place: writes nothing any more.
     async fn stand_by(&mut self, trouble: &Trouble) {
         self.set_link(Link::Fenced);
         let (place, problem) = (&self.database.place, trouble.to_string());
         tracing::error!("PostgreSQL at {place}: {problem}. Nothing more is written there");
         self.session = None;
-        let note = || {
-            let mut file = self.directory.create(REPLACED)?;
-            file.append(format!("{place}: {problem}\n").as_bytes())?;
-            DiskFile::sync(&mut file)?;
-            Disk::sync(&self.directory)
-        };
+        let note = format!("{place}: {problem}\n");
         if matches!(trouble, Trouble::Fenced(_))
-            && let Err(error) = note()
+            && let Err(error) = appear(&self.directory, REPLACED, &[note.as_bytes()])
         {
             tracing::error!("the file `{REPLACED}` of the data directory cannot be written: {error}");
         }
@@ -333,11 +318,12 @@ impl Projector {
         session.commit().await?;
         if self.changes.all {
             session.be_patient(self.database.patience).await?;
+            // The sign of life that this was is as old as the transaction is long.
+            session.hold(&self.holder).await?;
         }
         let is_all = self.changes.bytes < MAX_BYTES;
         self.written();
         self.succeed();
-        self.ping().await?;
         self.keep_samples().await?;
         Ok(if is_all { Step::Wrote } else { Step::WroteSome })
     }

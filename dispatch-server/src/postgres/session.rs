@@ -175,8 +175,7 @@ impl Session {
             sqlx::migrate::MigrateError::Execute(error) => Trouble::Sql(error),
             error => Trouble::Schema(crate::journal::chain(&error)),
         })?;
-        let patience = format!("{}ms", self.patience.as_millis());
-        self.run(query("SELECT set_config('statement_timeout', $1, false)").bind(patience)).await.map(drop)
+        self.be_patient(self.patience).await
     }
 
     /// Begins to write, and says up to where all is applied. Waits for whoever is still writing, so that a transaction in doubt has
