@@ -1,7 +1,7 @@
 //! The server's configuration: defaults, file, environment, flags; checked as a whole.
 
 use crate::area::Area;
-use crate::auth::{Grant, Key, KeyHash, Keys};
+use crate::auth::{Algorithm, Grant, Issuer, Key, KeyFile, KeyHash, RatesConfig, Role, Scope, TenantId};
 use crate::postgres::DatabaseUrl;
 use crate::runner::check_rules;
 use dispatch_core::{DriverId, EngineConfig, FixRules, Label, MarketId, Millis, PlaceId, StraightLine, Vehicle};
@@ -21,9 +21,11 @@ pub const MAX_MARKETS: usize = 256;
 /// The configuration of a server, checked as a whole. [`Default`] is [`DOCUMENTED_DEFAULTS`].
 #[derive(Debug)]
 pub struct ServerConfig {
-    /// Where to listen. Only a loopback address unless there are keys.
+    /// Where to listen. Only a loopback address unless there are keys or issuers of tokens.
     pub listen: SocketAddr,
-    pub(crate) keys: Keys,
+    pub(crate) keys: BTreeMap<KeyHash, Key>,
+    pub(crate) issuers: Vec<Issuer>,
+    pub(crate) rates: RatesConfig,
     pub(crate) markets: Vec<MarketConfig>,
     pub(crate) limits: Limits,
     pub(crate) travel: StraightLine,
@@ -74,6 +76,7 @@ pub(crate) struct PostgresConfig {
 #[derive(Clone, Debug)]
 pub(crate) struct MarketConfig {
     pub(crate) id: MarketId,
+    pub(crate) tenant: TenantId,
     pub(crate) area: Area,
     pub(crate) rules: EngineConfig,
 }
@@ -113,6 +116,11 @@ impl ServerConfig {
     /// Where what happens is kept.
     pub fn data_dir(&self) -> &Path {
         &self.durability.data_dir
+    }
+
+    /// Where keys are kept that are made while the server runs; absent where nothing is kept.
+    pub fn key_file(&self) -> Option<KeyFile> {
+        (self.durability.mode != Durability::Memory).then(|| KeyFile::of(self.data_dir()))
     }
 }
 
@@ -249,6 +257,8 @@ struct Raw {
     database_url: String,
     postgres: RawPostgres,
     keys: Vec<RawKey>,
+    issuers: Vec<RawIssuer>,
+    rates: RatesConfig,
     markets: Vec<RawMarket>,
     limits: Limits,
     speeds: Speeds,
@@ -260,11 +270,26 @@ struct Raw {
 #[serde(deny_unknown_fields)]
 struct RawKey {
     name: Label,
-    hash: String,
-    role: String,
+    hash: KeyHash,
+    role: Role,
     #[serde(default)]
     places: BTreeSet<PlaceId>,
     driver: Option<DriverId>,
+    #[serde(default)]
+    tenant: TenantId,
+    markets: Option<BTreeSet<MarketId>>,
+    rate: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawIssuer {
+    issuer: String,
+    audience: String,
+    algorithm: Algorithm,
+    jwks: PathBuf,
+    tenants: Option<BTreeSet<TenantId>>,
+    max_seconds: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -291,6 +316,8 @@ struct RawPostgres {
 #[serde(deny_unknown_fields)]
 struct RawMarket {
     id: MarketId,
+    #[serde(default)]
+    tenant: TenantId,
     cells: Option<Vec<String>>,
     polygon: Option<Vec<[f64; 2]>>,
     #[serde(default)]
@@ -312,18 +339,9 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
         .map_err(|error| ConfigError::Keys(vec![format!("{}: {}", error.path(), error.inner().to_string().trim())]))?;
     let mut check = Problems::default();
     let listen = check.take("listen", raw.listen.parse::<SocketAddr>().map_err(|_| "must be an address and a port"));
-    let (mut keys, mut names) = (BTreeMap::new(), BTreeSet::new());
-    for (i, key) in raw.keys.into_iter().enumerate() {
-        let place = format!("keys[{i}]");
-        if let Some((hash, key)) = check.take(&place, read_key(key)) {
-            let new = names.insert(key.name.clone()) && keys.insert(hash, key).is_none();
-            check.that(&place, new, "has the name or the hash of another key");
-        }
-    }
-    if let Some(listen) = listen.filter(|_| keys.is_empty()) {
-        let loopback = listen.ip().is_loopback();
-        check.that("listen", loopback, "must be a loopback address such as 127.0.0.1:8080 while there are no keys");
-    }
+    let keys = read_keys(&mut check, raw.keys);
+    let issuers = read_issuers(&mut check, raw.issuers);
+    check_rates(&mut check, &raw.rates);
     check_limits(&mut check, &raw.limits);
     let durability = durability(&mut check, raw.durability, raw.data_dir, &raw.journal);
     let postgres = postgres(&mut check, &raw.database_url, raw.postgres, durability.mode);
@@ -338,7 +356,9 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
     match (listen, travel) {
         (Some(listen), Some(travel)) if check.0.is_empty() => Ok(ServerConfig {
             listen,
-            keys: Keys(keys),
+            keys,
+            issuers,
+            rates: raw.rates,
             markets,
             limits: raw.limits,
             travel,
@@ -444,24 +464,64 @@ fn travel(check: &mut Problems, speeds: &Speeds) -> Option<StraightLine> {
     Some(travel)
 }
 
-fn read_key(raw: RawKey) -> Result<(KeyHash, Key), String> {
-    let RawKey { name, hash, role, places, driver } = raw;
-    let hash = KeyHash::from_hex(&hash).ok_or("hash: must be the 64 hexadecimal digits of a SHA-256")?;
-    let only_places = !places.is_empty();
-    let grant = match (role.as_str(), driver) {
-        ("admin", None) => Grant::Admin,
-        ("dispatcher", None) => Grant::Dispatcher,
-        ("merchant", None) if only_places => Grant::Merchant(places),
-        ("merchant", _) => return Err("places: a merchant needs at least one place id, and no driver".into()),
-        ("driver", Some(driver)) => Grant::Driver(driver),
-        ("driver", None) => return Err("driver: a driver needs its driver id".into()),
-        ("admin" | "dispatcher", Some(_)) => return Err("driver: only a driver has one".into()),
-        _ => return Err(format!("role: must be admin, dispatcher, merchant or driver, not `{role}`")),
-    };
-    if only_places && !matches!(grant, Grant::Merchant(_)) {
-        return Err("places: only a merchant has them".into());
+fn read_keys(check: &mut Problems, raw: Vec<RawKey>) -> BTreeMap<KeyHash, Key> {
+    let (mut keys, mut names) = (BTreeMap::new(), BTreeSet::new());
+    for (i, key) in raw.into_iter().enumerate() {
+        let place = format!("keys[{i}]");
+        let RawKey { name, hash, role, places, driver, tenant, markets, rate } = key;
+        let rate = rate.unwrap_or(1.0);
+        check.that(&format!("{place}.rate"), Key::RATES.contains(&rate), Key::RATES_ARE);
+        let grant = Grant::new(role, places, driver).map_err(|error| format!("{}: {error}", error.field()));
+        let Some(grant) = check.take(&place, grant) else { continue };
+        let key = Key { grant, scope: Scope { tenant, markets }, name, rate };
+        let new = names.insert((key.scope.tenant.clone(), key.name.clone())) && keys.insert(hash, key).is_none();
+        check.that(&place, new, "has the name or the hash of another key");
     }
-    Ok((hash, Key { grant, name }))
+    keys
+}
+
+/// Longest that a token may be valid, in seconds, where the configuration does not say.
+const TOKEN_SECONDS: u32 = 86_400;
+
+fn read_issuers(check: &mut Problems, raw: Vec<RawIssuer>) -> Vec<Issuer> {
+    let (mut issuers, mut names) = (Vec::new(), BTreeSet::new());
+    for (i, issuer) in raw.into_iter().enumerate() {
+        let place = format!("issuers[{i}]");
+        let RawIssuer { issuer: name, audience, algorithm, jwks, tenants, max_seconds } = issuer;
+        check.that(
+            &format!("{place}.issuer"),
+            !name.is_empty() && names.insert(name.clone()),
+            "must be a name of its own",
+        );
+        check.that(&format!("{place}.audience"), !audience.is_empty(), "must be what tokens for this server say");
+        let tenants = tenants.unwrap_or_else(|| BTreeSet::from([TenantId::default()]));
+        let max_seconds = max_seconds.unwrap_or(TOKEN_SECONDS);
+        check.that(&format!("{place}.max_seconds"), (1..=31_536_000).contains(&max_seconds), "must be 1 to 31536000");
+        let issuer = Issuer::new(name, &audience, algorithm, jwks, tenants, i64::from(max_seconds));
+        issuers.extend(check.take(&format!("{place}.jwks"), issuer));
+    }
+    issuers
+}
+
+fn check_rates(check: &mut Problems, rates: &RatesConfig) {
+    let RatesConfig {
+        reads_per_minute,
+        searches_per_minute,
+        commands_per_minute,
+        positions_per_second,
+        strangers_per_minute,
+        tenant_per_second,
+    } = *rates;
+    for (key, count) in [
+        ("rates.reads_per_minute", reads_per_minute),
+        ("rates.searches_per_minute", searches_per_minute),
+        ("rates.commands_per_minute", commands_per_minute),
+        ("rates.positions_per_second", positions_per_second),
+        ("rates.strangers_per_minute", strangers_per_minute),
+        ("rates.tenant_per_second", tenant_per_second),
+    ] {
+        check.that(key, (1..=1_000_000).contains(&count), "must be 1 to 1000000");
+    }
 }
 
 fn read_markets(check: &mut Problems, raw: Vec<RawMarket>, rules: &Table) -> Vec<MarketConfig> {
@@ -469,7 +529,7 @@ fn read_markets(check: &mut Problems, raw: Vec<RawMarket>, rules: &Table) -> Vec
     let mut markets: Vec<MarketConfig> = Vec::new();
     for (i, market) in raw.into_iter().enumerate() {
         let key = format!("markets[{i}]");
-        let RawMarket { id, cells, polygon, rules: own } = market;
+        let RawMarket { id, tenant, cells, polygon, rules: own } = market;
         let area = match (cells, polygon) {
             (None, None) => Some(Area::Everywhere),
             (Some(cells), None) => check.take(&format!("{key}.cells"), Area::of_cells(&cells)),
@@ -481,10 +541,11 @@ fn read_markets(check: &mut Problems, raw: Vec<RawMarket>, rules: &Table) -> Vec
         merge(&mut table, own);
         let rules = read_rules(check, &where_set, &id, table);
         check.that(&format!("{key}.id"), markets.iter().all(|other| other.id != id), "stands twice");
-        let second = area == Some(Area::Everywhere) && markets.iter().any(|other| other.area == Area::Everywhere);
-        check.that(&key, !second, "has no area, and neither has another market");
+        let rest = |other: &MarketConfig| other.tenant == tenant && other.area == Area::Everywhere;
+        let second = area == Some(Area::Everywhere) && markets.iter().any(rest);
+        check.that(&key, !second, "has no area, and neither has another market of its tenant");
         if let (Some(area), Some(rules)) = (area, rules) {
-            markets.push(MarketConfig { id, area, rules });
+            markets.push(MarketConfig { id, tenant, area, rules });
         }
     }
     markets

@@ -52,7 +52,7 @@ mod common;
 #[cfg(test)]
 mod tests;
 
-pub use auth::{KeyHash, Role, new_key};
+pub use auth::{KeyFile, KeyHash, NewKeyOptions, Role, new_key};
 pub use config::{ConfigError, DOCUMENTED_DEFAULTS, MAX_MARKETS, ServerConfig, Sources};
 pub use http::{openapi_json, router};
 pub use journal::{DataDirReport, verify_data_dir};
@@ -62,6 +62,7 @@ pub use postgres::{
 pub use runner::{Clock, ManualClock};
 pub use serve::serve;
 
+use auth::{Auth, KeyStore, Rates};
 use parking_lot::Mutex;
 use runner::{Handle, Runner};
 use std::sync::Arc;
@@ -73,6 +74,7 @@ pub struct State(Arc<Shared>);
 
 struct Shared {
     config: ServerConfig,
+    auth: Auth,
     handle: Handle,
     runner: Mutex<Option<Runner>>,
 }
@@ -94,9 +96,18 @@ impl State {
     }
 
     /// The same on another clock.
-    pub fn start_with_clock(config: ServerConfig, clock: Clock) -> Result<Self, StartError> {
+    pub fn start_with_clock(mut config: ServerConfig, clock: Clock) -> Result<Self, StartError> {
+        let keys = KeyStore::open(std::mem::take(&mut config.keys), config.key_file());
+        let keys = keys.map_err(|error| StartError(error.to_string()))?;
+        let issuers = std::mem::take(&mut config.issuers);
+        if keys.is_empty() && issuers.is_empty() && !config.listen.ip().is_loopback() {
+            let problem = "listen: must be a loopback address such as 127.0.0.1:8080 while there are no keys: make one by \
+                           `dispatch-server key create --role admin`";
+            return Err(StartError(problem.into()));
+        }
         let (handle, runner) = Runner::start(&config, clock)?;
-        Ok(Self(Arc::new(Shared { config, handle, runner: Mutex::new(Some(runner)) })))
+        let auth = Auth::new(keys, issuers, Rates::new(config.rates, handle.clock().clone()));
+        Ok(Self(Arc::new(Shared { config, auth, handle, runner: Mutex::new(Some(runner)) })))
     }
 
     /// Answers what is queued and stops deciding; requests after that are answered 503.
@@ -124,6 +135,21 @@ impl State {
 
     fn handle(&self) -> &Handle {
         &self.0.handle
+    }
+
+    fn auth(&self) -> &Auth {
+        &self.0.auth
+    }
+
+    /// Reads keys anew that the command line or an issuer changed, once a second, for as long as it is polled. [`serve`] does.
+    pub async fn keep_keys_fresh(&self) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            ticks.tick().await;
+            let state = self.clone();
+            // Cancelled only if the whole runtime ends meanwhile.
+            let _ = tokio::task::spawn_blocking(move || state.auth().refresh()).await;
+        }
     }
 
     /// How long a request may take to arrive, and to be answered.

@@ -1,18 +1,19 @@
 //! The `dispatch-server` command.
 
 mod journal_command;
+mod key_command;
 
 use clap::{Args, Parser, Subcommand};
 use dispatch_server::{
-    DOCUMENTED_DEFAULTS, KeyHash, RetentionOptions, Role, ServerConfig, Sources, State, database_status,
-    migrate_database, new_key, retain, serve, verify_data_dir, verify_database,
+    DOCUMENTED_DEFAULTS, RetentionOptions, ServerConfig, Sources, State, database_status, migrate_database, retain,
+    serve, verify_data_dir, verify_database,
 };
 use journal_command::JournalCommand;
+use key_command::KeyCommand;
 use std::error::Error;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
 /// The dispatch engine behind a network API.
@@ -88,25 +89,6 @@ struct ConfigOptions {
     set: Vec<String>,
 }
 
-#[derive(Subcommand)]
-enum KeyCommand {
-    /// Make a key: prints it once, and the lines for the configuration that let it in.
-    Create {
-        /// What it is for.
-        #[arg(long)]
-        role: Role,
-        /// Who holds it; the role and the subject, if absent.
-        #[arg(long)]
-        name: Option<String>,
-        /// For a driver: its id.
-        #[arg(long)]
-        subject: Option<String>,
-        /// For a merchant: the ids of its places.
-        #[arg(long, value_name = "PLACE", num_args = 1..)]
-        merchant: Vec<String>,
-    },
-}
-
 fn main() -> ExitCode {
     let Options { command } = Options::parse();
     match run(command) {
@@ -126,9 +108,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
             println!("the configuration is valid; it listens on {}", config.listen);
         }
         Command::Serve { sources, .. } => run_server(load(sources)?)?,
-        Command::Key(KeyCommand::Create { role, name, subject, merchant }) => {
-            create_key(role, name, subject, merchant)?;
-        }
+        Command::Key(command) => key_command::run(command)?,
         Command::Database(DatabaseCommand::Migrate(options)) => {
             migrate_database(&load(options)?)?.iter().for_each(|line| println!("{line}"));
         }
@@ -211,32 +191,4 @@ fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
         asked.await;
         tracing::info!("stopping: no new connections, requests under way are finished");
     })
-}
-
-fn create_key(
-    role: Role,
-    name: Option<String>,
-    subject: Option<String>,
-    places: Vec<String>,
-) -> Result<(), Box<dyn Error>> {
-    let about = subject.iter().chain(&places).next().map(|subject| format!("-{subject}")).unwrap_or_default();
-    let name = name.unwrap_or_else(|| format!("{}{about}", role.name()));
-    let key = new_key()?;
-    let mut entry = Table::from_iter([
-        ("name".to_owned(), Value::from(name)),
-        ("hash".to_owned(), KeyHash::of(&key).to_hex().into()),
-        ("role".to_owned(), role.name().into()),
-    ]);
-    entry.extend(subject.map(|driver| ("driver".to_owned(), driver.into())));
-    if !places.is_empty() {
-        entry.insert("places".to_owned(), places.into());
-    }
-    let lines = Table::from_iter([("keys".to_owned(), Value::from(vec![entry]))]).to_string();
-    // What the server would not take is not worth handing out.
-    Sources { file: Some(lines.clone()), ..Sources::default() }.load()?;
-    eprintln!("The key, shown only now:");
-    println!("{key}");
-    eprintln!("For the configuration:");
-    println!("{lines}");
-    Ok(())
 }

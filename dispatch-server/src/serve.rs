@@ -28,7 +28,7 @@ pub async fn serve(
     http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(limits.idle_seconds));
     let places = Arc::new(Semaphore::new(limits.connections));
     let open = GracefulShutdown::new();
-    let (mut shutdown, mut failed) = (pin!(shutdown), pin!(state.failed()));
+    let (mut shutdown, mut failed, mut fresh) = (pin!(shutdown), pin!(state.failed()), pin!(state.keep_keys_fresh()));
     let outcome = loop {
         let connected = async {
             let place = places.clone().acquire_owned().await.expect("this semaphore is never closed");
@@ -38,6 +38,7 @@ pub async fn serve(
             connected = connected => connected,
             () = &mut shutdown => break Ok(()),
             failed = &mut failed => break Err(failed),
+            () = &mut fresh => unreachable!("keys are kept fresh for as long as anybody asks"),
         };
         let app = app.clone();
         let answer = service_fn(move |mut request: Request<Incoming>| {

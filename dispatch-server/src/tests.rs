@@ -1,18 +1,21 @@
 //! What only shows while the runner is held up: over real sockets, in virtual time.
 
-use crate::auth::{Caller, Grant};
+use crate::auth::{Caller, Principal, TenantId};
 use crate::common::{Api, Server, keys, order};
 use crate::runner::{Error, World};
 use dispatch_core::{OrderId, OrderSpec, PlaceId, Position};
 use reqwest::Method;
 use serde_json::json;
 use std::pin::{Pin, pin};
+use std::sync::LazyLock;
 use std::sync::mpsc::{Sender, channel};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+
+static TENANT: LazyLock<TenantId> = LazyLock::new(TenantId::default);
 
 /// Holds the runner up until it is dropped.
 struct Hold {
@@ -28,7 +31,7 @@ async fn hold(server: &Server) -> Hold {
             begun.send(()).unwrap();
             let _ = opened.recv();
         };
-        handle.ask(wait, |()| false).await
+        handle.ask(&TENANT, wait, |()| false).await
     });
     begins.await.unwrap();
     Hold { _gate: gate }
@@ -58,7 +61,7 @@ async fn connect(api: &Api) -> std::io::Result<TcpStream> {
 async fn a_full_queue_is_a_503_at_once() {
     let server = Server::with("[limits]\nqueue = 2").await;
     let held = hold(&server).await;
-    let mut waiting = [(); 2].map(|()| Box::pin(server.state.handle().ask(|_| (), |()| false)));
+    let mut waiting = [(); 2].map(|()| Box::pin(server.state.handle().ask(&TENANT, |_| (), |()| false)));
     for asked in &mut waiting {
         queue(asked).await;
     }
@@ -149,7 +152,7 @@ async fn a_long_list_shows_what_is_ones_own_and_nothing_of_others() {
     let server = Server::with(&keys()).await;
     // Between two orders of `q` lie more of `p` than the runner looks at in one go.
     let submit = |world: &mut World| {
-        let caller = Caller { grant: Grant::Admin, name: None, address: None, user_agent: None, once: None };
+        let caller = Caller { who: Principal::anybody(), address: None, user_agent: None, once: None };
         for number in 0..25_000 {
             let spec = |place| {
                 let mut spec = OrderSpec::new(
@@ -164,7 +167,7 @@ async fn a_long_list_shows_what_is_ones_own_and_nothing_of_others() {
             world.submit(&caller, None, spec(place)).unwrap();
         }
     };
-    server.state.handle().ask(submit, |()| false).await.unwrap();
+    server.state.handle().ask(&TENANT, submit, |()| false).await.unwrap();
     let list = async |query: &str| {
         let page = server.send_as("foreign-merchant", Method::GET, &format!("/v1/orders?{query}"), None).await.ok();
         let ids = page.at("/orders").as_array().unwrap().iter().map(|order| order["id"].as_str().unwrap().to_owned());
@@ -183,10 +186,10 @@ async fn what_is_queued_is_answered_and_nothing_after_the_stop() {
     let server = Server::start().await;
     let handle = server.state.handle().clone();
     let held = hold(&server).await;
-    let mut taken = Box::pin(handle.ask(|_| 7, |_| false));
+    let mut taken = Box::pin(handle.ask(&TENANT, |_| 7, |_| false));
     queue(&mut taken).await;
     handle.stop();
-    assert_eq!(handle.ask(|_| 8, |_| false).await, Err(Error::Stopping), "refused while the runner is held");
+    assert_eq!(handle.ask(&TENANT, |_| 8, |_| false).await, Err(Error::Stopping), "refused while the runner is held");
     drop(held);
     assert_eq!(taken.await, Ok(7));
     server.get("/v1/orders").await.problem(503, "stopping");
@@ -199,7 +202,7 @@ async fn a_panic_of_the_runner_ends_the_process() {
     const INNER: &str = "LET_THE_RUNNER_PANIC";
     if std::env::var_os(INNER).is_some() {
         let server = Server::start().await;
-        let _ = server.state.handle().ask(|_| panic!("a bug"), |()| false).await;
+        let _ = server.state.handle().ask(&TENANT, |_| panic!("a bug"), |()| false).await;
         server.state.stop().await;
         return;
     }
@@ -230,5 +233,5 @@ async fn a_drain_answers_what_was_sent_and_lets_nobody_in() {
         assert_eq!(answer.await.unwrap().status, 201);
     }
     (&mut served).await.unwrap().unwrap();
-    assert_eq!(state.handle().ask(|_| (), |()| false).await, Err(Error::Stopping));
+    assert_eq!(state.handle().ask(&TENANT, |_| (), |()| false).await, Err(Error::Stopping));
 }

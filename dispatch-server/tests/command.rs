@@ -45,7 +45,7 @@ fn complaint(args: &[&str]) -> String {
 /// A key that was made, and the lines that let it in.
 #[track_caller]
 fn key(args: &[&str]) -> (String, String) {
-    let printed = printed(&[&["key", "create"], args].concat());
+    let printed = printed(&[&["key", "create", "--print"], args].concat());
     let (key, lines) = printed.split_once('\n').unwrap();
     assert!(key.starts_with("dk_") && key.len() == 67, "{key}");
     assert!(lines.contains(&KeyHash::of(key).to_hex()) && !lines.contains(key), "{lines}");
@@ -89,9 +89,46 @@ async fn keys_open_what_their_role_may() {
         (&["--role", "merchant", "--merchant", "p\", \"q"], "places"),
         (&["--role", "admin", "--name", &long], "name"),
     ] {
-        let complaint = complaint(&[&["key", "create"], args].concat());
+        let complaint = complaint(&[&["key", "create", "--print"], args].concat());
         assert!(complaint.contains(about), "{args:?}: {complaint}");
     }
+}
+
+#[tokio::test]
+async fn keys_are_made_beside_a_server_that_runs() {
+    let folder = Folder::new();
+    let file = format!("data_dir = '{}'", folder.path());
+    let kept = |args: &[&str]| {
+        let place = ["--data-dir", folder.path(), "--set", "durability=sync"];
+        printed(&[&["key"], args, &place].concat())
+    };
+    let root = kept(&["create", "--role", "admin", "--name", "root", "--rate", "100"]);
+    let clock = ManualClock::new(Timestamp::from_millis(common::START));
+    let server = Server::on(clock.clone(), &file).await;
+    let status = async |key: &str| server.send_as(key.trim(), Method::GET, "/v1/stats", None).await.status;
+    assert_eq!([status("").await, status(&root).await], [401, 200]);
+    // What is made while it runs counts within a second or two.
+    let desk = kept(&["create", "--role", "dispatcher", "--tenant", "default", "--days", "30"]);
+    let within = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while status(&desk).await != 200 {
+        assert!(std::time::Instant::now() < within, "the key was never read");
+        tokio::task::yield_now().await;
+    }
+    let listed = kept(&["list"]);
+    assert_eq!(listed.lines().filter(|line| line.ends_with("in force")).count(), 2, "{listed}");
+    let id = listed.lines().find(|line| line.contains("root")).unwrap().split(' ').next().unwrap();
+    let next = kept(&["rotate", id]);
+    kept(&["revoke-links"]);
+    server.stop().await;
+    let server = Server::on(clock, &file).await;
+    let status = async |key: &str| server.send_as(key.trim(), Method::GET, "/v1/stats", None).await.status;
+    assert_eq!([status(&root).await, status(&next).await], [401, 200]);
+    server.stop().await;
+    kept(&["revoke", id]);
+    assert!(kept(&["list"]).contains("revoked"));
+    let place = ["--data-dir", folder.path(), "--set", "durability=sync"];
+    assert!(complaint(&[&["key", "revoke", "key-none"][..], &place].concat()).contains("key-none"));
+    assert!(complaint(&["key", "list"]).contains("memory"));
 }
 
 #[test]

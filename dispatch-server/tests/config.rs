@@ -88,7 +88,8 @@ fn key_twice(one: &str, other: &str, digit: &str) -> String {
 fn errors_name_the_key() {
     for (file, key) in [
         ("listen = \"here\"", "listen: "),
-        ("listen = \"0.0.0.0:8080\"", "listen: must be a loopback address"),
+        ("keys = [{ name = \"a\", hash = \"0\", role = \"root\" }]", "keys[0].hash: "),
+        ("rates.reads_per_minute = 0", "rates.reads_per_minute: "),
         ("lisen = 1", "lisen"),
         ("[limits]\nqueue = 0", "limits.queue: "),
         ("[limits]\nqueue = \"x\"", "limits.queue: "),
@@ -109,7 +110,7 @@ fn errors_name_the_key() {
         ("markets = [{ id = \"a\", polygon = [[0.0, 0.0]] }]", "markets[0].polygon: "),
         ("markets = [{ id = \"a\", rules = { window = 0 } }]", "markets[0].rules.window: "),
         ("markets = [{ id = \"a\", rules = { windw = 1 } }]", "markets[0].rules"),
-        ("keys = [{ name = \"a\", hash = \"0\", role = \"admin\" }]", "keys[0]: hash: "),
+        ("keys = [{ name = \"a\", hash = \"0\", role = \"admin\" }]", "keys[0].hash: "),
         (&key_twice("a", "a", "1"), "keys[1]: has the name"),
         (&key_twice("a", "b", "0"), "keys[1]: has the name"),
     ] {

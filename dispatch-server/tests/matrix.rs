@@ -7,15 +7,19 @@
 
 mod common;
 
-use common::{Answer, Server, keys, order, planned_shift, rules};
+use common::{Answer, Server, keys, order, planned_shift, rules, tenants};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Everybody: without a key, with an unknown one, and the keys of [`keys`]. The things are those of `ana` and of place `p`, so
 /// of `driver` and `merchant`.
-const CALLERS: [&str; 8] =
-    ["", "unknown", "admin", "dispatcher", "merchant", "foreign-merchant", "driver", "foreign-driver"];
+const CALLERS: [&str; 9] =
+    ["", "unknown", "admin", "dispatcher", "merchant", "foreign-merchant", "driver", "foreign-driver", "gateway"];
+
+/// Everybody of another tenant, and who may see no market of the first; see [`tenants`].
+const STRANGERS: [&str; 6] =
+    ["other-admin", "other-dispatcher", "other-merchant", "other-driver", "other-gateway", "narrow"];
 
 /// What has happened before a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,11 +56,14 @@ struct Who {
 }
 
 const EVERYBODY: Who = Who { may: &CALLERS, foreign: &[] };
-const ANY_KEY: Who =
-    Who { may: &["admin", "dispatcher", "merchant", "foreign-merchant", "driver", "foreign-driver"], foreign: &[] };
+const ANY_KEY: Who = Who {
+    may: &["admin", "dispatcher", "merchant", "foreign-merchant", "driver", "foreign-driver", "gateway"],
+    foreign: &[],
+};
 const ADMIN: Who = Who { may: &["admin"], foreign: &[] };
 const STAFF: Who = Who { may: &["admin", "dispatcher"], foreign: &[] };
 const THE_DRIVER: Who = Who { may: &["admin", "dispatcher", "driver"], foreign: &["foreign-driver"] };
+const REPORTS: Who = Who { may: &["admin", "dispatcher", "driver", "gateway"], foreign: &["foreign-driver"] };
 const THE_SOURCE: Who = Who { may: &["admin", "dispatcher", "merchant"], foreign: &["foreign-merchant"] };
 const WHOEVER_HAS_PART: Who =
     Who { may: &["admin", "dispatcher", "merchant", "driver"], foreign: &["foreign-merchant", "foreign-driver"] };
@@ -137,8 +144,8 @@ fn rows() -> Vec<Row> {
         row("unplanShift", STAFF, Known).driver(),
         row("rateDriver", STAFF, Known).driver().with(json!({"rating": 4})),
         row("getDriverOffer", THE_DRIVER, Offered).driver(),
-        row("reportPosition", THE_DRIVER, Working).driver().with(place),
-        row("reportPositions", THE_DRIVER, Working)
+        row("reportPosition", REPORTS, Working).driver().with(place),
+        row("reportPositions", REPORTS, Working)
             .with(fix)
             .or(Nothing::Shows("/results/0/outcome", json!("unknown_driver"))),
         row("submitOrder", THE_SOURCE, Known).with(order("o-1")).gives(201).or(Nothing::Refused("not_your_place")),
@@ -155,6 +162,13 @@ fn rows() -> Vec<Row> {
         row("explainOrder", STAFF, Offered).order(),
         row("getOpinion", STAFF, Offered).order(),
         row("whyNot", STAFF, Offered).order(),
+        row("createTrackingLink", THE_SOURCE, Submitted).order(),
+        // What a link shows, and whose keys are whose: see `links` and `keys`.
+        row("trackOrder", EVERYBODY, Known).gives(404),
+        row("createKey", ADMIN, Known).with(json!({"name": "new", "role": "dispatcher"})).gives(201),
+        row("listKeys", ADMIN, Known),
+        row("rotateKey", ADMIN, Known).gives(404),
+        row("revokeKey", ADMIN, Known).gives(404),
         row("getOffer", THE_DRIVER, Offered).offer(),
         row("acceptOffer", THE_DRIVER, Offered).offer(),
         row("declineOffer", THE_DRIVER, Offered).offer(),
@@ -175,7 +189,7 @@ fn rows() -> Vec<Row> {
 
 impl Stage {
     async fn reach(self) -> Server {
-        let server = Server::with(&keys()).await;
+        let server = Server::with(&tenants()).await;
         let at_least = |stage| self >= stage;
         let act = async |path: &str| {
             server.send_as("admin", Method::POST, path, None).await.ok();
@@ -230,9 +244,11 @@ impl Try {
     fn path(&self, absent: bool) -> String {
         let id = match self.row.operation {
             "getDocsFile" => ["swagger-ui.css"; 2],
+            "rotateKey" | "revokeKey" => ["key-0"; 2],
             _ => self.row.id,
         };
-        let path = self.path.replace("{id}", id[usize::from(absent)]).replace("{file}", id[0]);
+        let path =
+            self.path.replace("{id}", id[usize::from(absent)]).replace("{file}", id[0]).replace("{token}", "none");
         match self.row.operation {
             "nearestDrivers" => path + "?lat=52.52&lng=13.4",
             "getOpinion" | "whyNot" => path + "?driver=ana",
@@ -365,6 +381,7 @@ fn fits(operation: &str) -> &'static [Stage] {
         "assignOrder" | "acceptOffer" | "declineOffer" | "getOpinion" => &[Offered],
         "getOrder" | "getEta" | "explainOrder" | "whyNot" => &STAGES[3..],
         "getOffer" => &STAGES[4..],
+        "createTrackingLink" => &STAGES[3..],
         _ => &STAGES,
     }
 }
@@ -458,8 +475,74 @@ async fn everybody_gets_what_is_theirs_and_sees_nothing_else() {
     }
     assert!(contract.is_empty(), "these need a row: {contract:?}");
     let tried: usize = tries.join_all().await.iter().sum();
-    // 43 operations as 8 callers, most of them with two things.
-    assert!(tried > 550, "{tried}");
+    // 49 operations as 9 callers, most of them with two things.
+    assert!(tried > 650, "{tried}");
+}
+
+impl Try {
+    /// What strangers ask tells them nothing, and changes nothing, whatever their role.
+    async fn as_strangers(&self) -> usize {
+        let Row { operation, who, stage, id, nothing, .. } = &self.row;
+        let server = stage.reach().await;
+        let world = async || {
+            let mut world = Vec::new();
+            for path in
+                ["/v1/stats", "/v1/orders", "/v1/drivers", "/v1/markets", "/v1/markets/default/config", "/v1/keys"]
+            {
+                let mut seen = server.send_as("admin", Method::GET, path, None).await.ok().body;
+                // Everybody's windows pass.
+                seen.as_object_mut().unwrap().remove("at");
+                world.push(seen);
+            }
+            world
+        };
+        let before = world().await;
+        let mut tried = 0;
+        for stranger in STRANGERS {
+            let role = stranger.strip_prefix("other-").unwrap_or("dispatcher");
+            let answer = self.send(&server, stranger, false).await;
+            tried += 1;
+            if who.may == CALLERS {
+                continue;
+            }
+            let told = format!("{operation} as {stranger}: {} {:#}", answer.status, answer.body);
+            if !who.may.contains(&role) {
+                assert_eq!((answer.status, answer.body["code"].as_str()), (403, Some("forbidden")), "{told}");
+                continue;
+            }
+            let text = answer.body.to_string();
+            for theirs in ["ana", "bob", "o-1", "default", "Pizza"] {
+                let asked = id[0].contains(theirs) || self.row.body.to_string().contains(theirs);
+                assert!(asked || !text.contains(theirs), "{told}");
+            }
+            match nothing {
+                Nothing::Unknown(unknown) => {
+                    assert_eq!((answer.status, answer.body["code"].as_str()), (404, Some(*unknown)), "{told}");
+                    // A driver may ask for the one it is, of its own tenant: what it knows by that is who it is.
+                    if role != "driver" {
+                        self.tells_nothing(&server, stranger, "\"0\"").await;
+                    }
+                }
+                Nothing::Shows(pointer, value) => assert_eq!(answer.at(pointer), value, "{told}"),
+                Nothing::New | Nothing::Refused(_) | Nothing::Never => {}
+            }
+            assert_eq!(world().await, before, "{told}");
+        }
+        server.stop().await;
+        tried
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_tenant_sees_nothing_and_changes_nothing() {
+    let mut contract = contract().await;
+    let mut tries = tokio::task::JoinSet::new();
+    for row in rows() {
+        let (method, path) = contract.remove(row.operation).unwrap_or_else(|| panic!("no {}", row.operation));
+        tries.spawn(async move { Try { row, method, path }.as_strangers().await });
+    }
+    let tried: usize = tries.join_all().await.iter().sum();
+    assert_eq!(tried, rows().len() * STRANGERS.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

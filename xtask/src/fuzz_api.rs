@@ -165,7 +165,7 @@ fn ask(
 
 /// Makes an API key: the key, and the lines that let it in.
 fn create_key(server: &Path, role: &[&str]) -> Result<(String, String), Failure> {
-    let created = Command::new(server).args(["key", "create"]).args(role).output();
+    let created = Command::new(server).args(["key", "create", "--print"]).args(role).output();
     let created = created.map_err(|error| cannot("run", server, &error))?;
     let text = String::from_utf8_lossy(&created.stdout).into_owned();
     match text.split_once('\n') {

@@ -21,7 +21,7 @@ static SERVED: Mutex<Option<(Edition, String, String)>> = Mutex::new(None);
 
 /// What the contract says depends on the configuration, and on the path the server is nested below.
 pub(super) async fn openapi(Extract(state): Extract<State>, OriginalUri(uri): OriginalUri) -> Response {
-    let edition = Edition::of(state.config());
+    let edition = Edition::of(state.config(), !state.auth().is_open());
     let prefix = uri.path().strip_suffix("/openapi.json").unwrap_or_default();
     let mut served = SERVED.lock();
     let contract = match served.take() {

@@ -4,7 +4,7 @@ use super::extract::{Json, JsonOrNothing, PathId, Query, read};
 use super::problem::Problem;
 use super::{USUAL_PAGE, json, ok, page_size};
 use crate::State;
-use crate::auth::Caller;
+use crate::auth::{Caller, Cost};
 use crate::runner::{Error, FixResult, Page, World};
 use crate::wire::{
     self, Code, DriverPosition, DriverReply, DriversQuery, DriversReply, NearDriver, NearestQuery, NearestReply,
@@ -17,7 +17,7 @@ use dispatch_core::{Action, Driver, DriverId, Meters, Refusal};
 
 fn view(world: &World, caller: &Caller, id: &DriverId) -> Result<DriverReply, Error> {
     let (market, driver) = world.driver(caller, id)?;
-    Ok(DriverReply::new(market, driver, world.fleet().last_fix(id)))
+    Ok(DriverReply::new(market, driver, market.fleet().last_fix(id)))
 }
 
 pub(super) async fn register(
@@ -37,7 +37,7 @@ pub(super) async fn get(
     caller: Caller,
     PathId(id): PathId<DriverId>,
 ) -> Result<Response, Problem> {
-    Ok(ok(&state.ask(move |world| view(world, &caller, &id)).await?))
+    Ok(ok(&state.look(caller, move |world, caller| view(world, caller, &id)).await?))
 }
 
 pub(super) async fn list(
@@ -49,13 +49,13 @@ pub(super) async fn list(
     let after = query.cursor.map(|cursor| (cursor.market, cursor.id));
     let filter = move |driver: &Driver| query.shift.is_none_or(|shift| shift == driver.shift.into());
     let page = Page { market: query.market, after, limit, filter };
-    let look = move |world: &World, page: &Page<_>| {
-        let (drivers, rest) = world.drivers(&caller, page)?;
+    let look = |world: &World, caller: &Caller, page: &Page<_>| {
+        let (drivers, rest) = world.drivers(caller, page)?;
         let view =
-            |(market, driver): (_, &Driver)| DriverReply::new(market, driver, world.fleet().last_fix(&driver.spec.id));
+            |(market, driver): (_, &Driver)| DriverReply::new(market, driver, market.fleet().last_fix(&driver.spec.id));
         Ok((drivers.into_iter().map(view).collect(), rest))
     };
-    let (drivers, next_cursor) = super::list(&state, page, look).await?;
+    let (drivers, next_cursor) = super::list(&state, &caller, page, look).await?;
     Ok(ok(&DriversReply { drivers, next_cursor }))
 }
 
@@ -136,11 +136,14 @@ pub(super) async fn rate(
 
 pub(super) async fn report(
     Extract(state): Extract<State>,
+    caller: Caller,
     PathId(id): PathId<DriverId>,
     Json(body): Json<ReportPosition>,
 ) -> Result<Response, Problem> {
     let (position, at) = body.into_core();
-    let outcome: PositionOutcome = state.handle().fleet().report(&id, position, at)?.into();
+    state.auth().rates.count(&caller.who, Cost::Positions(1))?;
+    let Some(fleet) = state.handle().fleet(&caller.who.scope.tenant) else { return Err(unknown(id).into()) };
+    let outcome: PositionOutcome = fleet.report(&caller.who.scope, &id, position, at)?.into();
     match outcome {
         PositionOutcome::TooOld => {
             Err(Problem::position(Code::TooOld, "at", "the position is older than the server takes"))
@@ -168,14 +171,19 @@ pub(super) async fn report_batch(
         let detail = format!("must be at most {}, not {count}", limits.batch_fixes);
         return Err(Problem::invalid("positions", detail));
     }
+    state.auth().rates.count(&caller.who, Cost::Positions(count as u32))?;
+    let fleet = state.handle().fleet(&caller.who.scope.tenant);
     let results = body.positions.into_iter().map(|item| {
         let (driver, position, at) = match DriverPosition::read(&item) {
             Ok(item) => item,
             Err(detail) => return PositionItem { outcome: PositionOutcome::Invalid, detail: Some(detail) },
         };
-        let covered = caller.grant.covers_driver(&driver);
-        let reported =
-            if covered { state.handle().fleet().report(&driver, position, at) } else { Err(unknown(driver)) };
+        let reported = match fleet {
+            Some(fleet) if caller.who.grant.covers_driver(&driver) => {
+                fleet.report(&caller.who.scope, &driver, position, at)
+            }
+            _ => Err(unknown(driver)),
+        };
         PositionItem {
             outcome: reported.map_or(PositionOutcome::UnknownDriver, |result: FixResult| result.into()),
             detail: None,
@@ -196,6 +204,7 @@ const USUAL_NEAREST: usize = 20;
 
 pub(super) async fn nearest(
     Extract(state): Extract<State>,
+    caller: Caller,
     Query(query): Query<NearestQuery>,
 ) -> Result<Response, Problem> {
     let limit = page_size(query.limit, USUAL_NEAREST, state.config().limits.page)?;
@@ -203,15 +212,17 @@ pub(super) async fn nearest(
     let radius = query.radius_m.map_or(DEFAULT_RADIUS, |radius| radius.0);
     // The runner only says which market it is; the search is not its work.
     let market = query.market;
-    let find = move |world: &mut World| {
+    let find = move |world: &World, caller: &Caller| {
+        let scope = &caller.who.scope;
         let market = match &market {
-            Some(market) => world.market(market)?,
-            None => world.market_at(at).ok_or(Error::NoMarketThere)?,
+            Some(market) => world.market(scope, market)?,
+            None => world.market_at(scope, at).ok_or(Error::NoMarketThere)?,
         };
         Ok((market.sightings().clone(), world.searchable_since(market)))
     };
-    let (sightings, since) = state.ask(find).await?;
-    let near = state.handle().fleet().nearest(&sightings, at, radius, limit, since);
+    let (sightings, since) = state.look(caller.clone(), find).await?;
+    let fleet = state.handle().fleet(&caller.who.scope.tenant).ok_or(Error::NoMarketThere)?;
+    let near = fleet.nearest(&sightings, at, radius, limit, since);
     let drivers = near.into_iter().map(|(id, distance)| NearDriver { id, distance_m: distance.get() });
     Ok(ok(&NearestReply { drivers: drivers.collect() }))
 }

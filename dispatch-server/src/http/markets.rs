@@ -4,7 +4,7 @@ use super::extract::{IfMatch, IfNoneMatch, Json, PathId, Query};
 use super::problem::Problem;
 use super::{ok, versioned, versioned_unless};
 use crate::State;
-use crate::auth::Caller;
+use crate::auth::{Caller, TenantId};
 use crate::runner::{Done, Error, Market, World};
 use crate::wire::{
     ConfigReply, HealthReply, MarketReply, MarketStats, MarketsReply, RollBack, RulesBody, StatsQuery, StatsReply,
@@ -13,21 +13,31 @@ use axum::extract::State as Extract;
 use axum::response::Response;
 use dispatch_core::{Action, MarketId};
 
-pub(super) async fn list(Extract(state): Extract<State>) -> Result<Response, Problem> {
-    let list = |world: &mut World| Ok(MarketsReply { markets: world.markets().iter().map(MarketReply::new).collect() });
-    Ok(ok(&state.ask(list).await?))
+pub(super) async fn list(Extract(state): Extract<State>, caller: Caller) -> Result<Response, Problem> {
+    let list = |world: &World, caller: &Caller| {
+        Ok(MarketsReply { markets: world.markets(&caller.who.scope).map(MarketReply::new).collect() })
+    };
+    Ok(ok(&state.look(caller, list).await?))
 }
 
-pub(super) async fn get(Extract(state): Extract<State>, PathId(id): PathId<MarketId>) -> Result<Response, Problem> {
-    Ok(ok(&state.ask(move |world| Ok(MarketReply::new(world.market(&id)?))).await?))
+pub(super) async fn get(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<MarketId>,
+) -> Result<Response, Problem> {
+    Ok(ok(&state
+        .look(caller, move |world, caller| Ok(MarketReply::new(world.market(&caller.who.scope, &id)?)))
+        .await?))
 }
 
 pub(super) async fn config(
     Extract(state): Extract<State>,
+    caller: Caller,
     PathId(id): PathId<MarketId>,
     known: IfNoneMatch,
 ) -> Result<Response, Problem> {
-    let config = state.ask(move |world| Ok(ConfigReply::new(world.market(&id)?))).await?;
+    let config =
+        state.look(caller, move |world, caller| Ok(ConfigReply::new(world.market(&caller.who.scope, &id)?))).await?;
     Ok(versioned_unless(&known, &config))
 }
 
@@ -45,7 +55,8 @@ async fn set_rules(
         world.set_rules(caller, &market, check, action)?;
         Ok(false)
     };
-    let view = move |world: &World, _: &Caller, _: &Done| Ok(ConfigReply::new(world.market(&id)?));
+    let view =
+        move |world: &World, caller: &Caller, _: &Done| Ok(ConfigReply::new(world.market(&caller.who.scope, &id)?));
     let (status, rules) = state.change(caller, act, view).await?;
     Ok(versioned(status, &rules))
 }
@@ -73,16 +84,17 @@ pub(super) async fn roll_back(
 
 pub(super) async fn stats(
     Extract(state): Extract<State>,
+    caller: Caller,
     Query(query): Query<StatsQuery>,
 ) -> Result<Response, Problem> {
-    let count = move |world: &mut World| {
+    let count = move |world: &World, caller: &Caller| {
         let markets = match &query.market {
-            Some(market) => vec![MarketStats::new(world.market(market)?)],
-            None => world.markets().iter().map(MarketStats::new).collect(),
+            Some(market) => vec![MarketStats::new(world.market(&caller.who.scope, market)?)],
+            None => world.markets(&caller.who.scope).map(MarketStats::new).collect(),
         };
         Ok(StatsReply { at: world.now().into(), markets })
     };
-    Ok(ok(&state.ask(count).await?))
+    Ok(ok(&state.look(caller, count).await?))
 }
 
 pub(super) async fn live() -> Response {
@@ -94,6 +106,6 @@ pub(super) async fn ready(Extract(state): Extract<State>) -> Result<Response, Pr
     if lag.is_some_and(|lag| lag.holds_answers()) {
         return Err(Error::DatabaseAway.into());
     }
-    let now = state.ask(|world| Ok(world.now())).await?;
+    let now = state.ask(&TenantId::default(), |world| Ok(world.now())).await?;
     Ok(ok(&HealthReply::ready(now, lag)))
 }

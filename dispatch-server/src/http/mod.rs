@@ -4,6 +4,7 @@ mod docs;
 mod drivers;
 mod etag;
 mod extract;
+mod keys;
 mod markets;
 mod offers;
 mod openapi;
@@ -14,7 +15,7 @@ mod routes;
 pub use openapi::openapi_json;
 
 use crate::State;
-use crate::auth::{Caller, Grant};
+use crate::auth::{Caller, Grant, TenantId};
 use crate::journal::{Mark, Once};
 use crate::runner::{Done, Error, Page, Spot, World};
 use crate::wire::{self, Answer, Cursor};
@@ -59,24 +60,32 @@ async fn guard(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let Access::Roles(roles, own) = route.access else { return Ok(next.run(request).await) };
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
-    let keys = &state.config().keys;
-    if keys.0.is_empty()
+    let Access::Roles(roles, own) = route.access else {
+        state.auth().rates.count_stranger(address)?;
+        return Ok(next.run(request).await);
+    };
+    if state.auth().is_open()
         && let Some(address) = address
     {
         check_local(address, request.headers())?;
     }
-    let (grant, name) = keys.identify(bearer(request.headers())).ok_or_else(Problem::unauthenticated)?;
-    if !roles.contains(&grant.role()) {
-        return Err(Problem::forbidden(grant.role()));
+    let principal = state.auth().identify(bearer(request.headers()), state.handle().now());
+    let Some(principal) = principal else {
+        state.auth().rates.count_stranger(address)?;
+        return Err(Problem::unauthenticated());
+    };
+    state.auth().rates.count(&principal, route.cost)?;
+    let role = principal.grant.role();
+    if !roles.contains(&role) {
+        return Err(Problem::forbidden(role));
     }
     let (mut parts, body) = request.into_parts();
     if own == routes::Own::Driver {
-        check_own_driver(&grant, parts.extract::<RawPathParams>().await.ok().as_ref())?;
+        check_own_driver(&principal.grant, parts.extract::<RawPathParams>().await.ok().as_ref())?;
     }
     let user_agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);
-    let mut caller = Caller { grant, name, address, user_agent, once: None };
+    let mut caller = Caller { who: principal, address, user_agent, once: None };
     let mut request = Request::from_parts(parts, body);
     if route.is_command()
         && let Some(key) = extract::idempotency_key(request.headers())?
@@ -99,9 +108,14 @@ async fn once(
     let kept = Request::from_parts(parts.clone(), Body::empty());
     let body =
         extract::to_bytes_in_time(Request::from_parts(parts, body), state, state.config().limits.body_bytes).await?;
-    let name = caller.name.as_ref().map_or("", |name| name.as_str());
-    let texts = [caller.grant.role().name(), name, route.id, kept.uri().path(), key];
-    let once = Once { key: Mark::of(&texts.map(str::as_bytes)), payload: Mark::of(&[&body]) };
+    let mut texts = vec![caller.who.grant.role().name(), &caller.who.id, route.id, kept.uri().path(), key];
+    let tenant = caller.who.scope.tenant.to_string();
+    // So that keys which were used before there were tenants still count.
+    if caller.who.scope.tenant != TenantId::default() {
+        texts.push(&tenant);
+    }
+    let texts: Vec<_> = texts.into_iter().map(str::as_bytes).collect();
+    let once = Once { key: Mark::of(&texts), payload: Mark::of(&[&body]) };
     Ok((Some(once), kept.map(|_| Body::from(body))))
 }
 
@@ -151,6 +165,7 @@ impl State {
         if self.handle().lag().is_some_and(|lag| lag.holds_answers()) {
             return Err(Error::DatabaseAway.into());
         }
+        let tenant = caller.who.scope.tenant.clone();
         let done = move |world: &mut World| {
             let done = world.once(&caller, |world| act(world, &caller))?;
             let seen = view(world, &caller, &done).map_err(|error| match error {
@@ -160,17 +175,28 @@ impl State {
             })?;
             Ok((if done.created { StatusCode::CREATED } else { StatusCode::OK }, seen))
         };
-        self.ask(done).await
+        self.ask(&tenant, done).await
     }
 
-    /// Has something done by the runner, within the time a request may take.
+    /// Has somebody look at the world, as [`State::ask`] does.
+    async fn look<T: Send + 'static>(
+        &self,
+        caller: Caller,
+        job: impl FnOnce(&World, &Caller) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let tenant = caller.who.scope.tenant.clone();
+        self.ask(&tenant, move |world| job(world, &caller)).await
+    }
+
+    /// Has something done by the runner when it is the tenant's turn, within the time a request may take.
     async fn ask<T: Send + 'static>(
         &self,
+        tenant: &TenantId,
         job: impl FnOnce(&mut World) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Problem> {
         // Waiting says nothing more about a request that is being carried out.
         let is_known = |answer: &Result<T, Error>| matches!(answer, Err(Error::InFlight));
-        let answer = tokio::time::timeout(self.patience(), self.handle().ask(job, is_known)).await;
+        let answer = tokio::time::timeout(self.patience(), self.handle().ask(tenant, job, is_known)).await;
         Ok(answer.map_err(|_| Error::Late)???)
     }
 }
@@ -209,16 +235,17 @@ fn etag(version: &str) -> HeaderValue {
 /// cursor names an entry that was shown, never one that only was looked at.
 async fn list<S: Send + 'static, T: Send + 'static>(
     state: &State,
+    caller: &Caller,
     mut page: Page<S>,
-    look: impl Fn(&World, &Page<S>) -> Result<(Vec<T>, Option<Spot>), Error> + Clone + Send + 'static,
+    look: impl Fn(&World, &Caller, &Page<S>) -> Result<(Vec<T>, Option<Spot>), Error> + Clone + Send + 'static,
 ) -> Result<(Vec<T>, Option<Cursor>), Problem> {
     let (limit, mut shown) = (page.limit, Vec::new());
     loop {
         let look = look.clone();
         let (part, rest);
         (page, part, rest) = state
-            .ask(move |world| {
-                let (part, rest) = look(world, &page)?;
+            .look(caller.clone(), move |world, caller| {
+                let (part, rest) = look(world, caller, &page)?;
                 Ok((page, part, rest))
             })
             .await?;

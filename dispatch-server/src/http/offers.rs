@@ -21,7 +21,7 @@ pub(super) async fn get(
     caller: Caller,
     PathId(name): PathId<OfferName>,
 ) -> Result<Response, Problem> {
-    Ok(ok(&state.ask(move |world| view(world, &caller, &name)).await?))
+    Ok(ok(&state.look(caller, move |world, caller| view(world, caller, &name)).await?))
 }
 
 pub(super) async fn of_driver(
@@ -29,12 +29,12 @@ pub(super) async fn of_driver(
     caller: Caller,
     PathId(id): PathId<DriverId>,
 ) -> Result<Response, Problem> {
-    let find = move |world: &mut World| {
-        let (market, driver) = world.driver(&caller, &id)?;
+    let find = move |world: &World, caller: &Caller| {
+        let (market, driver) = world.driver(caller, &id)?;
         let offer = driver.offer.and_then(|offer| market.state().offers.get(offer));
         Ok(DriverOfferReply { offer: offer.map(|offer| OfferReply::new(market, offer, world.now())) })
     };
-    Ok(ok(&state.ask(find).await?))
+    Ok(ok(&state.look(caller, find).await?))
 }
 
 async fn answer(state: State, caller: Caller, name: OfferName, accept: bool) -> Result<Response, Problem> {

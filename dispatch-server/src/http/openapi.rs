@@ -35,7 +35,7 @@ answers may get further fields.";
 /// The contract of a server with the default limits and with API keys, as JSON. A running server serves its own at
 /// `/openapi.json`.
 pub fn openapi_json() -> String {
-    let edition = Edition { needs_key: true, ..Edition::of(&ServerConfig::default()) };
+    let edition = Edition::of(&ServerConfig::default(), true);
     edition.json("")
 }
 
@@ -51,10 +51,10 @@ pub(crate) struct Edition {
 }
 
 impl Edition {
-    pub(crate) fn of(config: &ServerConfig) -> Self {
+    pub(crate) fn of(config: &ServerConfig, needs_key: bool) -> Self {
         let Limits { page, batch_fixes, .. } = config.limits;
         // The configuration allows no larger page than 10,000 entries.
-        Self { needs_key: !config.keys.0.is_empty(), page: u32::try_from(page).unwrap_or(u32::MAX), batch_fixes }
+        Self { needs_key, page: u32::try_from(page).unwrap_or(u32::MAX), batch_fixes }
     }
 
     /// The contract as JSON, of a server below this path.
@@ -86,7 +86,10 @@ fn contract(edition: &Edition) -> OpenApi {
             limit_items(schema, "positions", edition.batch_fixes);
         }
     }
-    let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API key.")).build();
+    let key = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("An API key, or a token of an issuer the server knows."))
+        .build();
     let components =
         ComponentsBuilder::new().schemas_from_iter(schemas).security_scheme("key", SecurityScheme::Http(key)).build();
     let mut paths = PathsBuilder::new().build();
@@ -116,9 +119,11 @@ fn shapes(route: &Route) -> Vec<Shape> {
         Body::Optional(shape) | Body::Json(shape) => Some(shape),
     };
     let reply = match route.reply {
-        Reply::Json(shape) | Reply::Created(shape) | Reply::Versioned(shape) | Reply::CreatedVersioned(shape) => {
-            Some(shape)
-        }
+        Reply::Json(shape)
+        | Reply::New(shape)
+        | Reply::Created(shape)
+        | Reply::Versioned(shape)
+        | Reply::CreatedVersioned(shape) => Some(shape),
         Reply::Other(_) => None,
     };
     body.into_iter().chain(reply).collect()
@@ -160,7 +165,7 @@ fn operation(route: &Route, edition: &Edition) -> OperationBuilder {
     for kind in problems(route) {
         operation = operation.response(kind.status().as_u16().to_string(), problem(kind));
     }
-    if edition.needs_key && route.access != Access::Public {
+    if edition.needs_key && matches!(route.access, Access::Roles(..)) {
         operation = operation.security(SecurityRequirement::new("key", Vec::<String>::new()));
     }
     operation
@@ -215,21 +220,27 @@ fn tag(route: &Route) -> &'static str {
     let about = route.path.trim_start_matches("/v1/").trim_start_matches('/').split('/').next().unwrap_or_default();
     match about {
         "drivers" | "nearest-drivers" | "positions" => "drivers",
-        "orders" => "orders",
+        "orders" | "track" => "orders",
         "offers" => "offers",
+        "keys" => "keys",
         _ => "server",
     }
 }
 
 /// Who may use the route, in words.
 fn policy(route: &Route) -> String {
-    let Access::Roles(roles, own) = route.access else { return "Needs no key.".into() };
+    let (roles, own) = match route.access {
+        Access::Public => return "Needs no key.".into(),
+        Access::Link => return "Needs no key but the link.".into(),
+        Access::Roles(roles, own) => (roles, own),
+    };
     let roles: Vec<_> = roles.iter().map(|role| role.name()).collect();
     let own = match own {
         Own::Nothing => "",
         Own::Driver => " A driver acts for itself only.",
         Own::Order => " A merchant sees the orders of its places, a driver those it is asked or responsible for.",
         Own::Offer => " A driver sees its own offers only.",
+        Own::Key => " Of its own tenant and markets only.",
         Own::Items => " A driver reports its own positions only.",
     };
     format!("For keys of role {}.{own}", roles.join(", "))
@@ -284,6 +295,7 @@ fn successes(route: &Route) -> Vec<(StatusCode, utoipa::openapi::Response)> {
     };
     match route.reply {
         Reply::Json(shape) => vec![(StatusCode::OK, leads(json(shape)).build())],
+        Reply::New(shape) => vec![(StatusCode::CREATED, leads(json(shape)).build())],
         Reply::Created(shape) => both(json(shape), json(shape)),
         Reply::CreatedVersioned(shape) => both(versioned(shape), versioned(shape)),
         Reply::Versioned(shape) if route.method == HttpMethod::Get => {
@@ -304,8 +316,12 @@ fn successes(route: &Route) -> Vec<(StatusCode, utoipa::openapi::Response)> {
 /// The kinds of problems a route can have.
 fn problems(route: &Route) -> BTreeSet<Kind> {
     let mut kinds = BTreeSet::new();
-    if route.access != Access::Public {
-        kinds.extend([Kind::Unauthenticated, Kind::Forbidden, Kind::Unavailable]);
+    match route.access {
+        Access::Public => {}
+        Access::Link => kinds.extend([Kind::Unavailable, Kind::TooOften]),
+        Access::Roles(..) => {
+            kinds.extend([Kind::Unauthenticated, Kind::Forbidden, Kind::Unavailable, Kind::TooOften]);
+        }
     }
     if route.path == "/health/ready" {
         kinds.insert(Kind::Unavailable);
@@ -327,9 +343,6 @@ fn problems(route: &Route) -> BTreeSet<Kind> {
     }
     if route.is_conditional() {
         kinds.insert(Kind::Changed);
-    }
-    if route.id == "reportPosition" {
-        kinds.insert(Kind::TooOften);
     }
     kinds
 }
@@ -353,7 +366,7 @@ mod tests {
             assert_eq!(operation["operationId"], route.id, "{method} {}", route.path);
             assert!(!route.summary.is_empty(), "{}", route.path);
             let secured = operation["security"].is_array();
-            assert_eq!(secured, route.access != Access::Public, "{}", route.path);
+            assert_eq!(secured, matches!(route.access, Access::Roles(..)), "{}", route.path);
         }
         let operations: usize =
             json["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();

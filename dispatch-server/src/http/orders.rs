@@ -45,11 +45,11 @@ pub(super) async fn list(
     let limit = page_size(query.limit, USUAL_PAGE, state.config().limits.page)?;
     let after = query.cursor.map(|cursor| (cursor.market, cursor.id));
     let page = Page { market: query.market, after, limit, filter: query.status.map(Into::into) };
-    let look = move |world: &World, page: &Page<_>| {
-        let (orders, rest) = world.orders(&caller, page)?;
+    let look = |world: &World, caller: &Caller, page: &Page<_>| {
+        let (orders, rest) = world.orders(caller, page)?;
         Ok((orders.into_iter().map(|(market, order)| OrderReply::new(market, order)).collect(), rest))
     };
-    let (orders, next_cursor) = super::list(&state, page, look).await?;
+    let (orders, next_cursor) = super::list(&state, &caller, page, look).await?;
     Ok(ok(&OrdersReply { orders, next_cursor }))
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn get(
     PathId(id): PathId<OrderId>,
     known: IfNoneMatch,
 ) -> Result<Response, Problem> {
-    let order = state.ask(move |world| view(world, &caller, &id)).await?;
+    let order = state.look(caller, move |world, caller| view(world, caller, &id)).await?;
     Ok(versioned_unless(&known, &order))
 }
 
@@ -68,11 +68,11 @@ pub(super) async fn eta(
     caller: Caller,
     PathId(id): PathId<OrderId>,
 ) -> Result<Response, Problem> {
-    let eta = move |world: &mut World| {
-        let eta = world.eta(&caller, &id)?.map(EtaBody::from);
+    let eta = move |world: &World, caller: &Caller| {
+        let eta = world.eta(caller, &id)?.map(EtaBody::from);
         Ok(EtaReply { order: id, eta })
     };
-    Ok(ok(&state.ask(eta).await?))
+    Ok(ok(&state.look(caller, eta).await?))
 }
 
 pub(super) async fn explanation(
@@ -80,7 +80,7 @@ pub(super) async fn explanation(
     caller: Caller,
     PathId(id): PathId<OrderId>,
 ) -> Result<Response, Problem> {
-    let explained = state.ask(move |world| world.explain(&caller, &id)).await?;
+    let explained = state.look(caller, move |world, caller| world.explain(caller, &id)).await?;
     Ok(ok(&ExplanationReply::from(explained)))
 }
 
@@ -90,7 +90,7 @@ pub(super) async fn opinion(
     PathId(id): PathId<OrderId>,
     Query(about): Query<AboutDriver>,
 ) -> Result<Response, Problem> {
-    let opinion = state.ask(move |world| world.opinion(&caller, &id, &about.driver)).await?;
+    let opinion = state.look(caller, move |world, caller| world.opinion(caller, &id, &about.driver)).await?;
     Ok(ok(&OpinionReply::from(opinion)))
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn why_not(
     PathId(id): PathId<OrderId>,
     Query(about): Query<AboutDriver>,
 ) -> Result<Response, Problem> {
-    let why = state.ask(move |world| world.why_not(&caller, &id, &about.driver)).await?;
+    let why = state.look(caller, move |world, caller| world.why_not(caller, &id, &about.driver)).await?;
     Ok(ok(&WhyNotReply::from(why)))
 }
 
@@ -128,7 +128,7 @@ impl Change {
         };
         let view = move |world: &World, caller: &Caller, done: &Done| {
             // Whoever gives an order up sees it once more, and not with every repetition.
-            let (market, order) = if done.before { world.order(caller, &id)? } else { world.done(&id)? };
+            let (market, order) = if done.before { world.order(caller, &id)? } else { world.done(caller, &id)? };
             Ok(OrderReply::new(market, order))
         };
         let (status, order) = state.change(caller, act, view).await?;
@@ -166,7 +166,7 @@ pub(super) async fn cancel(
     Json(body): Json<CancelOrder>,
 ) -> Result<Response, Problem> {
     let role = body.role();
-    let own = caller.grant.role();
+    let own = caller.who.grant.role();
     if role.is_some() && !matches!(own, Role::Admin | Role::Dispatcher) {
         return Err(Problem::not_on_behalf(own));
     }
@@ -193,7 +193,7 @@ pub(super) async fn progress(
     Json(body): Json<Progress>,
 ) -> Result<Response, Problem> {
     let step = body.step();
-    let who = body.driver.or_else(|| caller.grant.driver().cloned());
+    let who = body.driver.or_else(|| caller.who.grant.driver().cloned());
     let order = id.clone();
     let action = move |known: &Order| {
         let driver = who.or_else(|| known.status.driver().cloned()).ok_or(Error::WhichDriver)?;

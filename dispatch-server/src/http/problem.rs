@@ -1,6 +1,6 @@
 //! Everything that can go wrong with a request, and the status code it gets: the only place that says so.
 
-use crate::auth::Role;
+use crate::auth::{KeyError, LinkError, Role, TooOften};
 use crate::runner::Error;
 use crate::wire::{self, Code, Invalid, ProblemBody};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -16,6 +16,8 @@ pub(crate) struct Problem {
     code: Code,
     detail: String,
     field: Option<String>,
+    /// After how long to try again, where that is known.
+    retry_after_s: Option<u64>,
 }
 
 /// What kind of problem it is; each has one status code.
@@ -41,13 +43,17 @@ impl From<Code> for Kind {
         match code {
             Code::MalformedJson | Code::BrokenBody => Self::Malformed,
             Code::Unauthenticated => Self::Unauthenticated,
-            Code::Forbidden | Code::NoKeys | Code::NotLocal | Code::NotYourPlace => Self::Forbidden,
+            Code::Forbidden | Code::NoKeys | Code::NotLocal | Code::NotYourPlace | Code::NotYourMarket => {
+                Self::Forbidden
+            }
             Code::UnknownRoute
             | Code::UnknownMarket
             | Code::UnknownOrder
             | Code::UnknownDriver
             | Code::UnknownOffer
-            | Code::UnknownConfiguration => Self::Unknown,
+            | Code::UnknownConfiguration
+            | Code::UnknownKey
+            | Code::UnknownLink => Self::Unknown,
             Code::MethodNotAllowed => Self::Method,
             Code::RequestTimeout => Self::Slow,
             Code::OrderDiffers
@@ -62,6 +68,8 @@ impl From<Code> for Kind {
             | Code::DriverElsewhere
             | Code::NoDriver
             | Code::InFlight
+            | Code::NameTaken
+            | Code::NotInForce
             | Code::AlreadyDone => Self::Conflict,
             Code::Changed => Self::Changed,
             Code::BodyTooLarge => Self::TooLarge,
@@ -80,6 +88,7 @@ impl From<Code> for Kind {
             | Code::BacklogFull
             | Code::DiskLow
             | Code::DatabaseAway
+            | Code::KeysNotKept
             | Code::Late
             | Code::Stopping => Self::Unavailable,
         }
@@ -109,8 +118,8 @@ impl Kind {
     pub(crate) const fn meaning(self) -> &'static str {
         match self {
             Self::Malformed => "The body is no JSON, or did not arrive as it should.",
-            Self::Unauthenticated => "The API key is missing or unknown.",
-            Self::Forbidden => "The API key's role may not do this.",
+            Self::Unauthenticated => "The API key or token is missing, unknown, expired or revoked.",
+            Self::Forbidden => "The role or the scope of the key or token may not do this.",
             Self::Unknown => "There is no such thing, or it is not the caller's.",
             Self::Method => "The path does not know the method.",
             Self::Slow => "The body did not arrive in time.",
@@ -119,7 +128,7 @@ impl Kind {
             Self::TooLarge => "The body is too large.",
             Self::MediaType => "The body must be application/json.",
             Self::Invalid => "A value does not do; the field says which.",
-            Self::TooOften => "The driver reports too often.",
+            Self::TooOften => "This is more than the caller may ask, or the driver may report.",
             Self::Unavailable => "The server is busy, full or stopping; try again later.",
         }
     }
@@ -127,7 +136,7 @@ impl Kind {
 
 impl Problem {
     fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), field: None }
+        Self { code, detail: detail.into(), field: None, retry_after_s: None }
     }
 
     fn at(self, field: impl Into<String>) -> Self {
@@ -140,11 +149,11 @@ impl Problem {
     }
 
     pub(crate) fn unauthenticated() -> Self {
-        Self::new(Code::Unauthenticated, "send a known API key as `Authorization: Bearer KEY`")
+        Self::new(Code::Unauthenticated, "send a known API key or token as `Authorization: Bearer KEY`")
     }
 
     pub(crate) fn forbidden(role: Role) -> Self {
-        Self::new(Code::Forbidden, format!("a key of role {} may not do this", role.name()))
+        Self::new(Code::Forbidden, format!("role {role} may not do this"))
     }
 
     pub(crate) fn not_on_behalf(role: Role) -> Self {
@@ -194,8 +203,46 @@ impl Problem {
         Self::new(code, detail).at(field)
     }
 
+    /// A key for markets that whoever makes it may not see.
+    pub(crate) fn beyond_own_markets(field: &str) -> Self {
+        Self::new(Code::NotYourMarket, "must be among the caller's own").at(field)
+    }
+
+    /// A value that the contract allows, and something else rules out.
+    pub(crate) fn out_of_range(field: &str, detail: impl Into<String>) -> Self {
+        Self::new(Code::OutOfRange, detail).at(field)
+    }
+
     pub(crate) fn rate_limited() -> Self {
         Self::new(Code::RateLimited, "a driver reports at most once a second, five times at once")
+    }
+}
+
+impl From<TooOften> for Problem {
+    fn from(error: TooOften) -> Self {
+        Error::TooOften(error).into()
+    }
+}
+
+impl From<LinkError> for Problem {
+    fn from(_: LinkError) -> Self {
+        Error::NoLink.into()
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        let detail = error.to_string();
+        match error {
+            KeyError::Unknown(_) => Self::new(Code::UnknownKey, detail),
+            KeyError::NameTaken(_) => Self::new(Code::NameTaken, detail).at("name"),
+            KeyError::NotInForce(_) => Self::new(Code::NotInForce, detail),
+            KeyError::Full => Self::new(Code::Full, detail),
+            KeyError::Io(_) => {
+                tracing::error!("{detail}");
+                Self::new(Code::KeysNotKept, "keys cannot be kept just now; the server's log says why")
+            }
+        }
     }
 }
 
@@ -219,6 +266,7 @@ impl From<Error> for Problem {
             Error::WhichMarket => (Code::WhichMarket, Some("market")),
             Error::OnShiftElsewhere { .. } => (Code::OnShiftElsewhere, Some("market")),
             Error::DriverElsewhere { .. } => (Code::DriverElsewhere, Some("driver")),
+            Error::NotYourMarket => (Code::NotYourMarket, Some("id")),
             Error::NotYourPlace => (Code::NotYourPlace, Some("pickup.id")),
             Error::Changed { .. } => (Code::Changed, None),
             Error::WhichDriver => (Code::NoDriver, Some("driver")),
@@ -229,11 +277,15 @@ impl From<Error> for Problem {
             Error::AlreadyDone => (Code::AlreadyDone, Some(IDEMPOTENCY_KEY)),
             Error::KeyReused => (Code::KeyReused, Some(IDEMPOTENCY_KEY)),
             Error::InFlight => (Code::InFlight, Some(IDEMPOTENCY_KEY)),
+            Error::TooOften(TooOften { after_s }) => {
+                return Self { retry_after_s: Some(after_s), ..Self::new(Code::RateLimited, detail) };
+            }
+            Error::NoLink => (Code::UnknownLink, None),
             Error::Late => (Code::Late, None),
             Error::Busy => (Code::Busy, None),
             Error::Stopping => (Code::Stopping, None),
         };
-        Self { code, detail, field: field.map(str::to_owned) }
+        Self { field: field.map(str::to_owned), ..Self::new(code, detail) }
     }
 }
 
@@ -244,7 +296,7 @@ impl From<&ConfigError> for Problem {
         let wrong = |wrong: &ConfigProblem| format!("{}: {}", wire::rule_field(&wrong.key), wrong.problem);
         let detail = error.problems.iter().map(wrong).collect::<Vec<_>>().join("; ");
         let field = error.problems.first().map(|first| wire::rule_field(&first.key));
-        Self { code: Code::OutOfRange, detail, field }
+        Self { field, ..Self::new(Code::OutOfRange, detail) }
     }
 }
 
@@ -298,7 +350,11 @@ impl IntoResponse for Problem {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             Kind::Unavailable | Kind::TooOften => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                headers.insert(header::RETRY_AFTER, self.retry_after_s.unwrap_or(1).into());
+            }
+            // Whatever is left of the body is not read, so nothing can follow it; a client that knows does not try.
+            Kind::TooLarge | Kind::Slow => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
         }

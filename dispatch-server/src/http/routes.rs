@@ -2,9 +2,9 @@
 //! are all made from it.
 
 use super::openapi::Edition;
-use super::{docs, drivers, markets, offers, orders};
+use super::{docs, drivers, keys, markets, offers, orders};
 use crate::State;
-use crate::auth::Role;
+use crate::auth::{Cost, Role};
 use crate::wire;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use std::borrow::Cow;
@@ -26,7 +26,10 @@ pub(crate) struct Route {
     pub(crate) reply: Reply,
     /// Whether the state can refuse it.
     pub(crate) conflicts: bool,
-    soft: bool,
+    /// What it counts as, for whoever is limited.
+    pub(crate) cost: Cost,
+    /// Whether it honours `Idempotency-Key`.
+    once: bool,
     /// What a client may do next with what it was answered.
     pub(crate) leads: &'static [Lead],
     pub(crate) mount: fn() -> MethodRouter<State>,
@@ -37,6 +40,8 @@ pub(crate) struct Route {
 pub(crate) enum Access {
     /// Everybody, without a key.
     Public,
+    /// Whoever has a link that the server has signed.
+    Link,
     /// These roles, and of what is theirs where that is all they may see.
     Roles(&'static [Role], Own),
 }
@@ -52,6 +57,8 @@ pub(crate) enum Own {
     Order,
     /// The offer in the path, likewise.
     Offer,
+    /// The key in the path, or those of the list.
+    Key,
     /// Each item of the body, likewise.
     Items,
 }
@@ -89,6 +96,8 @@ pub(crate) enum Body {
 /// What a route answers when all is well.
 pub(crate) enum Reply {
     Json(Shape),
+    /// 201: it is always something new.
+    New(Shape),
     /// 201 where something new came to be, else 200.
     Created(Shape),
     /// With its `ETag`, so a change of it honours `If-Match`.
@@ -111,15 +120,17 @@ pub(crate) const fn shape<T: ToSchema>() -> Shape {
     Shape { name: T::name, schema: T::schema, inner: T::schemas }
 }
 
-use Role::{Admin, Dispatcher, Driver, Merchant};
+use Role::{Admin, Dispatcher, Driver, Gateway, Merchant};
 
 const ADMIN: Access = Access::Roles(&[Admin], Own::Nothing);
 const STAFF: Access = Access::Roles(&[Admin, Dispatcher], Own::Nothing);
-const ANY_KEY: Access = Access::Roles(&[Admin, Dispatcher, Merchant, Driver], Own::Nothing);
+const ANY_KEY: Access = Access::Roles(&[Admin, Dispatcher, Merchant, Driver, Gateway], Own::Nothing);
 const OWN_DRIVER: Access = Access::Roles(&[Admin, Dispatcher, Driver], Own::Driver);
+const REPORTS_DRIVER: Access = Access::Roles(&[Admin, Dispatcher, Driver, Gateway], Own::Driver);
 const OWN_OFFER: Access = Access::Roles(&[Admin, Dispatcher, Driver], Own::Offer);
 const SEES_ORDER: Access = Access::Roles(&[Admin, Dispatcher, Merchant, Driver], Own::Order);
 const ORDER_SOURCE: Access = Access::Roles(&[Admin, Dispatcher, Merchant], Own::Order);
+const OWN_KEY: Access = Access::Roles(&[Admin], Own::Key);
 const ORDER_DRIVER: Access = Access::Roles(&[Admin, Dispatcher, Driver], Own::Order);
 
 const fn route(
@@ -129,6 +140,7 @@ const fn route(
     access: Access,
     mount: fn() -> MethodRouter<State>,
 ) -> Route {
+    let (cost, once) = if matches!(method, Get) { (Cost::Read, false) } else { (Cost::Command, true) };
     Route {
         method,
         path,
@@ -139,7 +151,8 @@ const fn route(
         body: Body::None,
         reply: Reply::Other(&[]),
         conflicts: false,
-        soft: false,
+        cost,
+        once,
         leads: &[],
         mount,
     }
@@ -177,14 +190,24 @@ impl Route {
         Self { leads, ..self }
     }
 
-    /// What it takes is soft: the next one replaces it.
+    /// It takes positions, which are soft (the next one replaces it) and counted one by one.
     const fn soft(self) -> Self {
-        Self { soft: true, ..self }
+        Self { once: false, cost: Cost::Read, ..self }
+    }
+
+    /// It answers with a secret, which nobody is shown again; or changes nothing that a second time would change again.
+    const fn unrepeated(self) -> Self {
+        Self { once: false, ..self }
+    }
+
+    /// It takes longer than looking one thing up.
+    const fn search(self) -> Self {
+        Self { cost: Cost::Search, ..self }
     }
 
     /// Whether it changes what is kept, and honours `Idempotency-Key`.
     pub(crate) fn is_command(&self) -> bool {
-        self.method != Get && self.access != Access::Public && !self.soft
+        self.once
     }
 
     /// Whether it changes something that has versions, and honours `If-Match`.
@@ -239,6 +262,8 @@ const ORDERS_QUERY: &[Param] = &[
     CURSOR,
     LIMIT,
 ];
+const KEYS_QUERY: &[Param] =
+    &[Param { name: "cursor", required: false, about: "The next_cursor of the page before.", schema: id }, LIMIT];
 const ABOUT_DRIVER: &[Param] =
     &[Param { name: "driver", required: true, about: "Which driver it is about.", schema: id }];
 const NEAREST_QUERY: &[Param] = &[
@@ -300,6 +325,7 @@ pub(crate) static ROUTES: &[Route] = &[
     route(Get, "/v1/nearest-drivers", "nearestDrivers", STAFF, || get(drivers::nearest))
         .about("Find the nearest drivers who could get an order")
         .query(NEAREST_QUERY)
+        .search()
         .gives(Reply::Json(shape::<wire::NearestReply>())),
     route(Get, "/v1/drivers/{id}", "getDriver", OWN_DRIVER, || get(drivers::get))
         .about("Show a driver, its orders and its route")
@@ -341,14 +367,18 @@ pub(crate) static ROUTES: &[Route] = &[
         .gives(Reply::Json(shape::<wire::DriverOfferReply>()))
         .leads(OPEN_OFFER),
     // Positions.
-    route(Post, "/v1/drivers/{id}/position", "reportPosition", OWN_DRIVER, || post(drivers::report))
+    route(Post, "/v1/drivers/{id}/position", "reportPosition", REPORTS_DRIVER, || post(drivers::report))
         .about("Report where a driver is")
         .soft()
         .takes(shape::<wire::ReportPosition>())
         .gives(Reply::Json(shape::<wire::PositionReply>())),
-    route(Post, "/v1/positions", "reportPositions", Access::Roles(&[Admin, Dispatcher, Driver], Own::Items), || {
-        post(drivers::report_batch)
-    })
+    route(
+        Post,
+        "/v1/positions",
+        "reportPositions",
+        Access::Roles(&[Admin, Dispatcher, Driver, Gateway], Own::Items),
+        || post(drivers::report_batch),
+    )
     .about("Report where many drivers are, with a result for each")
     .soft()
     .takes(shape::<wire::ReportPositions>())
@@ -409,14 +439,47 @@ pub(crate) static ROUTES: &[Route] = &[
         .gives(Reply::Json(shape::<wire::ExplanationReply>())),
     route(Get, "/v1/orders/{id}/opinion", "getOpinion", STAFF, || get(orders::opinion))
         .about("Say what giving an order to a driver by hand would come to, beside the best other driver")
+        .search()
         .query(ABOUT_DRIVER)
         .gives(Reply::Json(shape::<wire::OpinionReply>()))
         .conflicts(),
     route(Get, "/v1/orders/{id}/why-not", "whyNot", STAFF, || get(orders::why_not))
         .about("Say why an order did not go to a driver, as far as was recorded")
+        .search()
         .query(ABOUT_DRIVER)
         .gives(Reply::Json(shape::<wire::WhyNotReply>()))
         .conflicts(),
+    route(Post, "/v1/orders/{id}/tracking-links", "createTrackingLink", ORDER_SOURCE, || post(keys::link))
+        .about("Make a link that shows an order to its customer, without a key")
+        .unrepeated()
+        .may_take(shape::<wire::CreateLink>())
+        .gives(Reply::Json(shape::<wire::LinkReply>()))
+        .leads(&[lead("trackOrder", "token", "/token")]),
+    route(Get, "/v1/track/{token}", "trackOrder", Access::Link, || get(keys::track))
+        .about("Show an order to whoever has its link")
+        .gives(Reply::Json(shape::<wire::TrackReply>())),
+    // Keys.
+    route(Post, "/v1/keys", "createKey", OWN_KEY, || post(keys::create))
+        .about("Make an API key; its secret is shown this once")
+        .unrepeated()
+        .takes(shape::<wire::CreateKey>())
+        .gives(Reply::New(shape::<wire::SecretReply>()))
+        .conflicts()
+        .leads(&[lead("rotateKey", "id", "/key/id"), lead("revokeKey", "id", "/key/id")]),
+    route(Get, "/v1/keys", "listKeys", OWN_KEY, || get(keys::list))
+        .about("List the API keys that were made since the server was set up")
+        .query(KEYS_QUERY)
+        .gives(Reply::Json(shape::<wire::KeysReply>())),
+    route(Post, "/v1/keys/{id}/rotate", "rotateKey", OWN_KEY, || post(keys::rotate))
+        .about("Give an API key a new secret, shown this once")
+        .unrepeated()
+        .may_take(shape::<wire::RotateKey>())
+        .gives(Reply::Json(shape::<wire::SecretReply>()))
+        .conflicts(),
+    route(Delete, "/v1/keys/{id}", "revokeKey", OWN_KEY, || delete(keys::revoke))
+        .about("Have an API key let nobody in any more")
+        .unrepeated()
+        .gives(Reply::Json(shape::<wire::KeyReply>())),
     // Offers.
     route(Get, "/v1/offers/{id}", "getOffer", OWN_OFFER, || get(offers::get)).about("Show an offer").gives(OFFER),
     route(Post, "/v1/offers/{id}/accept", "acceptOffer", OWN_OFFER, || post(offers::accept))

@@ -10,7 +10,7 @@ mod room;
 pub(crate) use commits::{Acknowledge, Commits, Failed, Reply};
 pub(crate) use feed::{Feed, Next};
 pub(crate) use keys::{Accepted, KNOWN_FOR, Keys, Mark, Once, hex};
-pub(crate) use record::{Image, Record, Watch};
+pub(crate) use record::{Image, Moved, Record, Watch};
 pub(crate) use room::Room;
 
 use crate::config::{Durability, DurabilityConfig};

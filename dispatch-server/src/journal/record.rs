@@ -4,8 +4,8 @@
 
 use super::keys::{Accepted, Keys};
 use dispatch_core::{DriverId, Event, MarketId, Snapshot, State, Timestamp};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What one command or one deadline came to in a market.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,15 +17,27 @@ pub(crate) struct Record {
     pub(crate) events: Vec<Event>,
     /// Who works in this market from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) moved: Option<Moved>,
+    /// The same in older records: who works in this market alone. Read, and not written any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) joined: Option<DriverId>,
     /// The request it was, if that is to be carried out once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) accepted: Option<Accepted>,
 }
 
+/// That a driver works in another market from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Moved {
+    pub(crate) driver: DriverId,
+    /// The market it leaves. Absent for a driver that is new to its tenant: others may have one of the same id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<MarketId>,
+}
+
 impl Record {
     pub(crate) fn of(at: Timestamp, market: MarketId, events: Vec<Event>) -> Self {
-        Self { at, market, events, joined: None, accepted: None }
+        Self { at, market, events, moved: None, joined: None, accepted: None }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -43,17 +55,34 @@ pub(crate) struct Image {
     /// The server's time of the last one; absent before the first.
     pub(crate) at: Option<Timestamp>,
     pub(crate) markets: BTreeMap<MarketId, Snapshot>,
-    /// Where each driver works.
-    pub(crate) homes: BTreeMap<DriverId, MarketId>,
+    /// Where drivers work: one market of each tenant that knows one of this id.
+    #[serde(deserialize_with = "homes")]
+    pub(crate) homes: BTreeMap<DriverId, BTreeSet<MarketId>>,
     /// What was accepted lately of what is to be carried out once.
     #[serde(default)]
     pub(crate) keys: Keys,
 }
 
+/// Reads where drivers work; older snapshots name one market each.
+fn homes<'de, D: Deserializer<'de>>(json: D) -> Result<BTreeMap<DriverId, BTreeSet<MarketId>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Homes {
+        One(MarketId),
+        Several(BTreeSet<MarketId>),
+    }
+    let all = BTreeMap::<DriverId, Homes>::deserialize(json)?;
+    let all = all.into_iter().map(|(driver, homes)| match homes {
+        Homes::One(market) => (driver, BTreeSet::from([market])),
+        Homes::Several(markets) => (driver, markets),
+    });
+    Ok(all.collect())
+}
+
 /// Looks on while records are folded.
 pub(crate) trait Watch {
-    /// A driver leaves `home`, if it had one, to work in another market.
-    fn moves(&mut self, driver: &DriverId, home: Option<&MarketId>, market: &MarketId);
+    /// A driver begins or ceases to work in a market.
+    fn moves(&mut self, driver: &DriverId, market: &MarketId);
 
     /// A request that is to be carried out once was.
     fn accepts(&mut self, market: &MarketId, at: Timestamp, accepted: Accepted);
@@ -66,7 +95,7 @@ pub(crate) trait Watch {
 }
 
 impl Watch for () {
-    fn moves(&mut self, _: &DriverId, _: Option<&MarketId>, _: &MarketId) {}
+    fn moves(&mut self, _: &DriverId, _: &MarketId) {}
     fn accepts(&mut self, _: &MarketId, _: Timestamp, _: Accepted) {}
     fn before(&mut self, _: &MarketId, _: &State, _: &Event) {}
     fn after(&mut self, _: &MarketId, _: &State, _: &Event) {}
@@ -80,11 +109,20 @@ impl Image {
 
     /// As [`Image::apply`], with somebody looking on.
     pub(crate) fn apply_seen(&mut self, record: Record, watch: &mut impl Watch) -> Result<(), String> {
-        let Record { at, market, events, joined, accepted } = record;
+        let Record { at, market, events, moved, joined, accepted } = record;
         self.at = self.at.max(Some(at));
         if let Some(driver) = joined {
-            watch.moves(&driver, self.homes.get(&driver), &market);
-            self.homes.insert(driver, market.clone());
+            for home in self.homes.remove(&driver).into_iter().flatten() {
+                watch.moves(&driver, &home);
+            }
+            self.house(driver, &market, watch);
+        }
+        if let Some(Moved { driver, from }) = moved {
+            if let Some(home) = from {
+                watch.moves(&driver, &home);
+                self.homes.entry(driver.clone()).or_default().remove(&home);
+            }
+            self.house(driver, &market, watch);
         }
         if let Some(accepted) = accepted {
             watch.accepts(&market, at, accepted);
@@ -97,6 +135,11 @@ impl Image {
             watch.after(&market, snapshot.state(), event);
         }
         Ok(())
+    }
+
+    fn house(&mut self, driver: DriverId, market: &MarketId, watch: &mut impl Watch) {
+        watch.moves(&driver, market);
+        self.homes.entry(driver).or_default().insert(market.clone());
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {

@@ -177,11 +177,8 @@ impl Changes {
 }
 
 impl Watch for Changes {
-    fn moves(&mut self, driver: &DriverId, home: Option<&MarketId>, market: &MarketId) {
+    fn moves(&mut self, driver: &DriverId, market: &MarketId) {
         self.driver(market, driver);
-        if let Some(home) = home {
-            self.driver(home, driver);
-        }
     }
 
     fn accepts(&mut self, market: &MarketId, at: Timestamp, accepted: Accepted) {

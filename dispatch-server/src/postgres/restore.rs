@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use sqlx::{Row, query};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most rows read at once.
 const PAGE: i64 = 5_000;
@@ -112,7 +112,7 @@ async fn drivers(
     session: &mut Session,
     name: &str,
     market: &MarketId,
-    homes: &mut BTreeMap<DriverId, MarketId>,
+    homes: &mut BTreeMap<DriverId, BTreeSet<MarketId>>,
 ) -> Result<BTreeMap<DriverId, Driver>, Trouble> {
     let (mut drivers, mut after) = (BTreeMap::new(), String::new());
     loop {
@@ -124,7 +124,7 @@ async fn drivers(
             let driver: Driver = decode(&row.try_get::<String, _>("state")?)?;
             let id = driver.spec.id.clone();
             if row.try_get("works_here")? {
-                homes.insert(id.clone(), market.clone());
+                homes.entry(id.clone()).or_default().insert(market.clone());
             }
             drivers.insert(id, driver);
         }

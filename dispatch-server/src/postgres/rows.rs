@@ -199,7 +199,7 @@ async fn drivers(session: &mut Session, changes: &Changes, image: &Image, versio
         left -= 1;
         let state = image.markets.get(market).map(Snapshot::state);
         if let Some((state, driver)) = state.and_then(|state| Some((state, state.drivers.get(id)?))) {
-            let works_here = image.homes.get(id) == Some(market);
+            let works_here = image.homes.get(id).is_some_and(|homes| homes.contains(market));
             push_driver(&mut columns, market, driver, works_here);
             push_route(&mut stops, &mut active, market, driver, state);
         }

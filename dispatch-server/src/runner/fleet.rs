@@ -1,6 +1,7 @@
 //! The positions of all drivers: reported and searched from any thread, without the runner.
 
 use super::{Clock, Error};
+use crate::auth::{Scope, TenantId};
 use crate::postgres::Samples;
 use dispatch_core::{
     ConfigError, DriverId, Fix, FixRules, MarketId, Meters, Millis, Position, PositionIndex, Positions, Refusal,
@@ -65,7 +66,10 @@ const PER_FIX: Millis = Millis::from_secs(1);
 /// and up to five times at once.
 const BURST: Millis = Millis::from_secs(5);
 
-/// All drivers by id, each with the market it is registered in.
+/// The drivers of every tenant that has a market.
+pub(crate) type Fleets = Arc<BTreeMap<TenantId, Arc<Fleet>>>;
+
+/// All drivers of a tenant by id, each with the market it is registered in.
 pub(crate) struct Fleet {
     clock: Clock,
     posts: RwLock<BTreeMap<DriverId, Arc<Post>>>,
@@ -112,15 +116,16 @@ impl Fleet {
         }
     }
 
-    /// Takes in a position; without a time it was measured now.
+    /// Takes in a position of a driver within this scope; without a time it was measured now.
     pub(crate) fn report(
         &self,
+        scope: &Scope,
         driver: &DriverId,
         position: Position,
         at: Option<Timestamp>,
     ) -> Result<FixResult, Error> {
         let now = self.clock.now();
-        let post = self.posts.read().get(driver).cloned();
+        let post = self.posts.read().get(driver).cloned().filter(|post| scope.covers(&post.sightings.market));
         let post = post.ok_or_else(|| Refusal::UnknownDriver { driver: driver.clone() })?;
         post.sightings.reported.fetch_add(1, Ordering::Relaxed);
         if !post.allowance.lock().allows(now) {

@@ -3,22 +3,25 @@
 mod clock;
 mod fleet;
 mod ledger;
+mod queue;
 mod world;
 
 pub use clock::{Clock, ManualClock};
-pub(crate) use fleet::{FixResult, Fleet};
+pub(crate) use fleet::{FixResult, Fleet, Fleets};
 pub(crate) use ledger::Done;
 pub(crate) use world::{Market, Page, Spot, World};
 
 use crate::StartError;
+use crate::auth::{TenantId, TooOften};
 use crate::config::{Durability, ServerConfig};
 use crate::journal::{self, AbortOnPanic, Commits, Failed, Image, Reply, Room};
 use crate::postgres::{Database, Lag, Projection};
 use clock::Steps;
-use dispatch_core::{ConfigError, DriverId, Engine, EngineConfig, MarketId, Millis, Refusal, StraightLine};
+use dispatch_core::{ConfigError, DriverId, Engine, EngineConfig, MarketId, Millis, Refusal, StraightLine, Timestamp};
+use queue::{Next, Queue, Refused};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -38,6 +41,8 @@ pub(crate) enum Error {
     NoMarketThere,
     #[error("say which market: the server has several and none of them is the default")]
     WhichMarket,
+    #[error("one of this id is in a market that is not the caller's")]
+    NotYourMarket,
     #[error("driver {driver} is on shift in market {market}; it is in one market at a time")]
     OnShiftElsewhere { driver: DriverId, market: MarketId },
     #[error("driver {driver} works in market {market}, and the order is in another")]
@@ -62,6 +67,10 @@ pub(crate) enum Error {
     KeyReused,
     #[error("the same request is being carried out; ask again in a moment")]
     InFlight,
+    #[error("there is no such link, or not any more")]
+    NoLink,
+    #[error(transparent)]
+    TooOften(#[from] TooOften),
     #[error("the server did not answer in time; what was asked may still happen")]
     Late,
     #[error("the server has as many requests waiting as it takes")]
@@ -73,11 +82,6 @@ pub(crate) enum Error {
 /// What is asked; the answer is sent once what it may have seen is durable, or at once if it says so.
 type Job = Box<dyn FnOnce(&mut World) -> (Reply, bool) + Send>;
 
-enum Message {
-    Do(Job),
-    Stop,
-}
-
 /// Checks the rules of a market, with the names of the score terms, which only an engine knows.
 pub(crate) fn check_rules(rules: &EngineConfig) -> Result<(), ConfigError> {
     Engine::new(rules.clone(), StraightLine::default()).map(drop)
@@ -86,9 +90,11 @@ pub(crate) fn check_rules(rules: &EngineConfig) -> Result<(), ConfigError> {
 /// Asks the runner. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Handle {
-    queue: SyncSender<Message>,
+    queue: Arc<Queue<Job>>,
+    lines: Arc<BTreeMap<TenantId, usize>>,
     stopping: Arc<AtomicBool>,
-    fleet: Arc<Fleet>,
+    fleets: Fleets,
+    clock: Clock,
     failure: Option<watch::Receiver<Option<String>>>,
     projection: Option<Arc<Projection>>,
     room: Option<Room>,
@@ -118,16 +124,19 @@ impl Runner {
         }
         let clock = clock.not_before(image.at);
         let samples = projection.as_ref().map(|projection| projection.samples());
-        let fleet = Arc::new(Fleet::new(clock.clone(), samples));
-        let world = World::new(config, image, fleet.clone(), clock.now())?;
+        let fleet = |tenant: &TenantId| (tenant.clone(), Arc::new(Fleet::new(clock.clone(), samples.clone())));
+        let fleets: Fleets = Arc::new(config.markets.iter().map(|market| fleet(&market.tenant)).collect());
+        let world = World::new(config, image, fleets.clone(), clock.now())?;
         let failure = commits.failure();
-        let (queue, messages) = sync_channel(config.limits.queue);
-        let followed = projection.clone();
+        let lines: BTreeMap<_, _> = fleets.keys().cloned().zip(0..).collect();
+        let queue = Arc::new(Queue::new(lines.len(), config.limits.queue));
+        let jobs = queue.clone();
+        let (followed, time) = (projection.clone(), clock.clone());
         let run = move || {
             let _abort = AbortOnPanic("runner");
             // Who could not write has said so, and stops the server.
-            let _ = run(world, &messages, &clock, &commits);
-            drop(messages);
+            let _ = run(world, &jobs, &clock, &commits);
+            jobs.abandon();
             drop(commits);
             if let Some(projection) = followed {
                 projection.join();
@@ -136,7 +145,19 @@ impl Runner {
         let thread = std::thread::Builder::new().name("runner".into()).spawn(run);
         let thread = thread.map_err(|error| StartError(format!("no thread for the runner: {error}")))?;
         let room = (config.durability.mode != Durability::Memory).then(|| config.durability.room());
-        Ok((Handle { queue, stopping: Arc::default(), fleet, failure, projection, room }, Self(thread)))
+        Ok((
+            Handle {
+                queue,
+                lines: Arc::new(lines),
+                stopping: Arc::default(),
+                fleets,
+                clock: time,
+                failure,
+                projection,
+                room,
+            },
+            Self(thread),
+        ))
     }
 
     /// Waits until everything that was asked is answered. Blocks.
@@ -149,7 +170,7 @@ impl Runner {
 /// How often to look whether what is done can become durable, where somebody else has a say in it.
 const LOOK: Duration = Duration::from_millis(50);
 
-fn run(mut world: World, messages: &Receiver<Message>, clock: &Clock, commits: &Commits) -> Result<(), Failed> {
+fn run(mut world: World, jobs: &Queue<Job>, clock: &Clock, commits: &Commits) -> Result<(), Failed> {
     let mut steps = Steps::default();
     loop {
         if let Some(news) = steps.watch(clock.wall_ahead()) {
@@ -160,12 +181,8 @@ fn run(mut world: World, messages: &Receiver<Message>, clock: &Clock, commits: &
         commits.push(&world.ledger().take())?;
         let wait = clock.until(world.next_deadline().filter(|_| is_open));
         let wait = if commits.may_shut() { Some(wait.map_or(LOOK, |wait| wait.min(LOOK))) } else { wait };
-        let message = match wait {
-            Some(wait) => messages.recv_timeout(wait),
-            None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        match message {
-            Ok(Message::Do(job)) => {
+        match jobs.next(wait) {
+            Next::This(job) => {
                 world.pass_time(clock.now(), commits.is_open());
                 world.ledger().settle(commits.durable());
                 let (reply, at_once) = job(&mut world);
@@ -176,9 +193,8 @@ fn run(mut world: World, messages: &Receiver<Message>, clock: &Clock, commits: &
                     commits.reply(reply);
                 }
             }
-            Err(RecvTimeoutError::Timeout) => {}
-            // What is queued behind it came too late: dropped with the queue, it is refused.
-            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Next::Nothing => {}
+            Next::Ended => return Ok(()),
         }
     }
 }
@@ -188,6 +204,7 @@ impl Handle {
     /// of which `is_known` says so is given at once.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
+        tenant: &TenantId,
         job: impl FnOnce(&mut World) -> T + Send + 'static,
         is_known: fn(&T) -> bool,
     ) -> Result<T, Error> {
@@ -195,15 +212,17 @@ impl Handle {
             return Err(Error::Stopping);
         }
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(move |world: &mut World| {
+        let job: Job = Box::new(move |world: &mut World| {
             let answer = job(world);
             let at_once = is_known(&answer);
             // Who asked may have gone away meanwhile; what was asked is done all the same.
             (Box::new(|| drop(reply.send(answer))) as Reply, at_once)
         });
-        self.queue.try_send(Message::Do(job)).map_err(|error| match error {
-            TrySendError::Full(_) => Error::Busy,
-            TrySendError::Disconnected(_) => Error::Stopping,
+        // Who has no market has nothing to wait for, and waits with the first.
+        let line = self.lines.get(tenant).copied().unwrap_or_default();
+        self.queue.push(line, job).map_err(|refused| match refused {
+            Refused::Full => Error::Busy,
+            Refused::Closed => Error::Stopping,
         })?;
         let is_ending = || self.stopping.load(Ordering::SeqCst) || self.has_failed();
         answer.await.map_err(|_| if is_ending() { Error::Stopping } else { Error::Late })
@@ -224,9 +243,18 @@ impl Handle {
         self.failure.as_ref().is_some_and(|failure| failure.borrow().is_some())
     }
 
-    /// The positions of all drivers, which do not pass through the runner.
-    pub(crate) fn fleet(&self) -> &Fleet {
-        &self.fleet
+    /// The positions of all drivers of a tenant, which do not pass through the runner.
+    pub(crate) fn fleet(&self, tenant: &TenantId) -> Option<&Fleet> {
+        self.fleets.get(tenant).map(|fleet| &**fleet)
+    }
+
+    /// The server's time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// How far the database is behind, if there is one.
@@ -239,9 +267,9 @@ impl Handle {
         self.room.as_ref().is_some_and(Room::is_low)
     }
 
-    /// Refuses what is asked from now on, and has the runner answer what is queued and end. Blocks while the queue is full.
+    /// Refuses what is asked from now on, and has the runner answer what is queued and end.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        let _ = self.queue.send(Message::Stop);
+        self.queue.close();
     }
 }

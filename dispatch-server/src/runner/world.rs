@@ -1,13 +1,13 @@
 //! The markets and what callers do with them. Everything here happens on the runner's thread.
 
 use super::Error;
-use super::fleet::{Fleet, Sightings};
+use super::fleet::{Fleet, Fleets, Sightings};
 use super::ledger::{Done, Ledger};
 use crate::StartError;
 use crate::area::Area;
-use crate::auth::{Caller, Grant};
+use crate::auth::{Caller, Grant, Link, Scope, TenantId};
 use crate::config::{MarketConfig, ServerConfig};
-use crate::journal::Image;
+use crate::journal::{Image, Moved};
 use dispatch_core::{
     Action, Actor, Command, ConfigError, ConfigProblem, Driver, DriverId, DriverSpec, Engine, Eta, Event, EventKind,
     Explanation, FixRules, MarketId, Millis, Offer, OfferId, Opinion, Order, OrderId, OrderSpec, Position, Positions,
@@ -20,9 +20,12 @@ use std::sync::Arc;
 /// One market: its engine and its positions.
 pub(crate) struct Market {
     id: MarketId,
+    tenant: TenantId,
     area: Area,
     engine: Engine,
     sightings: Arc<Sightings>,
+    /// All drivers of its tenant.
+    fleet: Arc<Fleet>,
     /// Drivers the engine knows that work in another market now.
     left: BTreeSet<DriverId>,
     /// What the last window saw; kept for its memory.
@@ -51,24 +54,34 @@ impl Market {
         &self.sightings
     }
 
-    fn pass_time(&mut self, now: Timestamp, fleet: &Fleet) -> Vec<Event> {
+    /// All drivers of its tenant.
+    pub(crate) fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// Whether a caller may know of it.
+    fn is_in(&self, scope: &Scope) -> bool {
+        self.tenant == scope.tenant && scope.covers(&self.id)
+    }
+
+    fn pass_time(&mut self, now: Timestamp) -> Vec<Event> {
         if self.engine.next_deadline().is_none_or(|at| at > now) {
             return Vec::new();
         }
         self.sightings.snapshot(&mut self.positions);
         let events = self.engine.advance(now, &self.positions);
-        self.note(&events, fleet);
+        self.note(&events);
         events
     }
 
-    fn handle(&mut self, now: Timestamp, command: Command, fleet: &Fleet) -> Result<Vec<Event>, Refusal> {
+    fn handle(&mut self, now: Timestamp, command: Command) -> Result<Vec<Event>, Refusal> {
         let events = self.engine.handle(now, command)?;
-        self.note(&events, fleet);
+        self.note(&events);
         Ok(events)
     }
 
     /// Searches find who could get an order; whether a driver can changes with these events alone.
-    fn note(&self, events: &[Event], fleet: &Fleet) {
+    fn note(&self, events: &[Event]) {
         for event in events {
             if let EventKind::ShiftStarted { driver, .. }
             | EventKind::ShiftEnding { driver }
@@ -78,7 +91,7 @@ impl Market {
             | EventKind::DriverSilent { driver }
             | EventKind::DriverHeard { driver } = &event.kind
             {
-                fleet.set_available(driver, self.state().drivers.get(driver).is_some_and(is_able));
+                self.fleet.set_available(driver, self.state().drivers.get(driver).is_some_and(is_able));
             }
         }
     }
@@ -114,7 +127,7 @@ pub(crate) struct World {
     markets: Vec<Market>,
     /// How many drivers each market's positions are kept for.
     max_drivers: u32,
-    fleet: Arc<Fleet>,
+    fleets: Fleets,
     now: Timestamp,
     ledger: Ledger,
     /// Since when nothing can become durable, if nothing can.
@@ -154,16 +167,11 @@ pub(super) fn fits(config: &ServerConfig, image: &Image) -> Result<(), StartErro
 
 impl World {
     /// The markets of the configuration, as the records left them.
-    pub(super) fn new(
-        config: &ServerConfig,
-        image: Image,
-        fleet: Arc<Fleet>,
-        now: Timestamp,
-    ) -> Result<Self, StartError> {
+    pub(super) fn new(config: &ServerConfig, image: Image, fleets: Fleets, now: Timestamp) -> Result<Self, StartError> {
         fits(config, &image)?;
         let Image { markets: mut kept, homes, keys, .. } = image;
         let (max_drivers, markets, ledger) = (config.fixes.max_drivers, Vec::new(), Ledger::new(keys));
-        let mut world = Self { markets, max_drivers, fleet, now, ledger, shut_since: None };
+        let mut world = Self { markets, max_drivers, fleets, now, ledger, shut_since: None };
         let travel: Arc<dyn TravelTime> = Arc::new(config.travel.clone());
         for market in &config.markets {
             let kept = kept.remove(&market.id);
@@ -189,7 +197,7 @@ impl World {
         travel: &Arc<dyn TravelTime>,
         fixes: FixRules,
     ) -> Result<(), StartError> {
-        let MarketConfig { id, area, rules } = config;
+        let MarketConfig { id, tenant, area, rules } = config;
         let wrong = |problem: &dyn std::fmt::Display| StartError(format!("market {id}: {problem}"));
         let engine = if let Some(snapshot) = kept {
             let engine = Engine::restore(travel.clone(), Vec::new(), snapshot, []).map_err(|error| wrong(&error))?;
@@ -207,18 +215,22 @@ impl World {
             engine
         };
         let sightings = Sightings::new(id.clone(), fixes).map_err(|error| wrong(&error))?;
+        let fleet = self.fleets[tenant].clone();
+        let (id, tenant, area) = (id.clone(), tenant.clone(), area.clone());
         let (left, positions) = (BTreeSet::new(), Positions::default());
-        self.markets.push(Market { id: id.clone(), area: area.clone(), engine, sightings, left, positions });
+        self.markets.push(Market { id, tenant, area, engine, sightings, fleet, left, positions });
         Ok(())
     }
 
     /// Makes the drivers known where they work.
-    fn house(&mut self, homes: &BTreeMap<DriverId, MarketId>) {
+    fn house(&mut self, homes: &BTreeMap<DriverId, BTreeSet<MarketId>>) {
         for market in &mut self.markets {
             for (id, driver) in &market.engine.state().drivers {
-                if homes.get(id) == Some(&market.id) {
-                    self.fleet.register(id, &market.sightings);
-                    self.fleet.set_available(id, is_able(driver));
+                let works_here = homes.get(id).is_some_and(|homes| homes.contains(&market.id));
+                // Two markets that became one tenant's may both have one of this id.
+                if works_here && market.fleet.market(id).is_none() {
+                    market.fleet.register(id, &market.sightings);
+                    market.fleet.set_available(id, is_able(driver));
                 } else {
                     market.left.insert(id.clone());
                 }
@@ -226,8 +238,7 @@ impl World {
         }
     }
 
-    /// Does what is due in every market.
-    /// Does what is due, if what is done now can become durable soon; otherwise time stands still for drivers and offers.
+    /// Does what is due in every market, if what is done now can become durable soon; otherwise time stands still for drivers and offers.
     pub(super) fn pass_time(&mut self, now: Timestamp, is_open: bool) {
         self.now = self.now.max(now);
         if !is_open {
@@ -242,7 +253,7 @@ impl World {
             }
         }
         for market in &mut self.markets {
-            let events = market.pass_time(self.now, &self.fleet);
+            let events = market.pass_time(self.now);
             self.ledger.keep(self.now, &market.id, events);
         }
     }
@@ -286,19 +297,33 @@ impl World {
         self.now
     }
 
-    pub(crate) fn markets(&self) -> &[Market] {
-        &self.markets
+    /// The markets a caller may know of.
+    pub(crate) fn markets(&self, scope: &Scope) -> impl Iterator<Item = &Market> {
+        self.markets.iter().filter(|market| market.is_in(scope))
     }
 
-    pub(crate) fn market(&self, id: &MarketId) -> Result<&Market, Error> {
-        self.markets.iter().find(|market| market.id == *id).ok_or_else(|| Error::UnknownMarket(id.clone()))
+    pub(crate) fn market(&self, scope: &Scope, id: &MarketId) -> Result<&Market, Error> {
+        self.markets(scope).find(|market| market.id == *id).ok_or_else(|| Error::UnknownMarket(id.clone()))
     }
 
     /// The market a pickup is in: the first whose area holds it, else the one without an area.
-    pub(crate) fn market_at(&self, position: Position) -> Option<&Market> {
+    pub(crate) fn market_at(&self, scope: &Scope, position: Position) -> Option<&Market> {
         let here = |market: &&Market| market.area != Area::Everywhere && market.area.contains(position);
         let default = |market: &&Market| market.area == Area::Everywhere;
-        self.markets.iter().find(here).or_else(|| self.markets.iter().find(default))
+        self.markets(scope).find(here).or_else(|| self.markets(scope).find(default))
+    }
+
+    /// A market of somebody's drivers or orders.
+    fn home(&self, id: &MarketId) -> &Market {
+        self.markets
+            .iter()
+            .find(|market| market.id == *id)
+            .expect("markets stay, and drivers are in none that is not there")
+    }
+
+    /// The drivers of a tenant, if it has any market.
+    fn fleet(&self, caller: &Caller) -> Option<&Fleet> {
+        self.fleets.get(&caller.who.scope.tenant).map(|fleet| &**fleet)
     }
 
     fn market_mut(&mut self, id: &MarketId) -> &mut Market {
@@ -323,8 +348,8 @@ impl World {
     }
 
     fn give(&mut self, market: &MarketId, command: Command) -> Result<(), Refusal> {
-        let (now, fleet) = (self.now, self.fleet.clone());
-        let events = self.market_mut(market).handle(now, command, &fleet)?;
+        let now = self.now;
+        let events = self.market_mut(market).handle(now, command)?;
         if !events.is_empty() {
             self.ledger.record(self.now, market).events.extend(events);
         }
@@ -339,7 +364,7 @@ impl World {
         check: impl FnOnce(&Market) -> Result<(), Error>,
         action: Action,
     ) -> Result<(), Error> {
-        let market = self.market(id)?;
+        let market = self.market(&caller.who.scope, id)?;
         check(market)?;
         let rules = match &action {
             Action::Configure(rules) if **rules == market.state().config => return Ok(()),
@@ -360,8 +385,10 @@ impl World {
     /// A driver that this caller may see.
     pub(crate) fn driver(&self, caller: &Caller, id: &DriverId) -> Result<(&Market, &Driver), Error> {
         let unknown = || Refusal::UnknownDriver { driver: id.clone() };
-        let market = self.fleet.market(id).filter(|_| caller.grant.covers_driver(id)).ok_or_else(unknown)?;
-        let market = self.market(&market)?;
+        let market = self.fleet(caller).and_then(|fleet| fleet.market(id)).ok_or_else(unknown)?;
+        let market =
+            Some(self.home(&market)).filter(|home| home.is_in(&caller.who.scope) && caller.who.grant.covers_driver(id));
+        let market = market.ok_or_else(unknown)?;
         Ok((market, market.state().drivers.get(id).ok_or_else(unknown)?))
     }
 
@@ -373,14 +400,17 @@ impl World {
         spec: DriverSpec,
     ) -> Result<bool, Error> {
         let id = spec.id.clone();
-        let home = self.fleet.market(&id);
+        let home = self.fleet(caller).and_then(|fleet| fleet.market(&id));
+        if home.as_ref().is_some_and(|home| !caller.who.scope.covers(home)) {
+            return Err(Error::NotYourMarket);
+        }
         let market = match market.or_else(|| home.clone()) {
-            Some(market) => self.market(&market)?.id.clone(),
-            None => self.only_market()?.id.clone(),
+            Some(market) => self.market(&caller.who.scope, &market)?.id.clone(),
+            None => self.only_market(&caller.who.scope)?.id.clone(),
         };
         let mut rating = None;
         if let Some(home) = home.as_ref().filter(|home| **home != market) {
-            let driver = self.market(home)?.state().drivers.get(&id);
+            let driver = self.home(home).state().drivers.get(&id);
             if driver.is_some_and(Driver::is_on_shift) {
                 return Err(Error::OnShiftElsewhere { driver: id, market: home.clone() });
             }
@@ -390,24 +420,25 @@ impl World {
         if let Some(rating) = rating {
             self.command(&market, caller, Action::RateDriver { driver: id.clone(), rating })?;
         }
-        if let Some(home) = home.as_ref().filter(|home| **home != market) {
+        let from = home.clone().filter(|home| *home != market);
+        if let Some(home) = &from {
             self.market_mut(home).left.insert(id.clone());
         }
-        if home.as_ref() != Some(&market) {
-            self.ledger.record(self.now, &market).joined = Some(id.clone());
+        if from.is_some() || home.is_none() {
+            self.ledger.record(self.now, &market).moved = Some(Moved { driver: id.clone(), from });
         }
         let market = self.market_mut(&market);
         market.left.remove(&id);
-        let sightings = market.sightings.clone();
-        self.fleet.register(&id, &sightings);
+        market.fleet.register(&id, &market.sightings);
         Ok(home.is_none())
     }
 
     /// The market of a server that has one, or the one without an area.
-    fn only_market(&self) -> Result<&Market, Error> {
-        match &self.markets[..] {
-            [market] => Ok(market),
-            several => several.iter().find(|market| market.area == Area::Everywhere).ok_or(Error::WhichMarket),
+    fn only_market(&self, scope: &Scope) -> Result<&Market, Error> {
+        let mut markets = self.markets(scope);
+        match (markets.next(), markets.next()) {
+            (Some(only), None) => Ok(only),
+            _ => self.markets(scope).find(|market| market.area == Area::Everywhere).ok_or(Error::WhichMarket),
         }
     }
 
@@ -427,22 +458,26 @@ impl World {
             let after = after.map(|id| DriverId::new(id).expect("a cursor holds an id"));
             market.state().drivers.range((after, Bound::Unbounded)).map(|(id, driver)| (id.as_str(), driver))
         };
-        self.list(page, entries, |market, driver| {
+        self.list(&caller.who.scope, page, entries, |market, driver| {
             let id = &driver.spec.id;
-            caller.grant.covers_driver(id) && !market.left.contains(id) && (page.filter)(driver)
+            caller.who.grant.covers_driver(id) && !market.left.contains(id) && (page.filter)(driver)
         })
     }
 
     // Orders.
 
-    /// The order of this id and its market, whoever asks.
-    fn find(&self, id: &OrderId) -> Option<(&Market, &Order)> {
-        self.markets.iter().find_map(|market| Some((market, market.state().orders.get(id)?)))
+    /// The order of this id of a tenant and its market, whoever asks.
+    fn find(&self, tenant: &TenantId, id: &OrderId) -> Option<(&Market, &Order)> {
+        let markets = self.markets.iter().filter(|market| market.tenant == *tenant);
+        markets.into_iter().find_map(|market| Some((market, market.state().orders.get(id)?)))
     }
 
     /// An order that this caller may see.
     pub(crate) fn order(&self, caller: &Caller, id: &OrderId) -> Result<(&Market, &Order), Error> {
-        let found = self.find(id).filter(|(market, order)| caller.grant.covers_order(order, market.state()));
+        let covers = |(market, order): &(&Market, &Order)| {
+            market.is_in(&caller.who.scope) && caller.who.grant.covers_order(order, market.state())
+        };
+        let found = self.find(&caller.who.scope.tenant, id).filter(covers);
         found.ok_or_else(|| Refusal::UnknownOrder { order: id.clone() }.into())
     }
 
@@ -453,14 +488,15 @@ impl World {
         market: Option<&MarketId>,
         spec: OrderSpec,
     ) -> Result<bool, Error> {
-        if let Grant::Merchant(places) = &caller.grant
+        if let Grant::Merchant(places) = &caller.who.grant
             && !spec.pickup.id.as_ref().is_some_and(|place| places.contains(place))
         {
             return Err(Error::NotYourPlace);
         }
-        let asked = market.map(|market| self.market(market)).transpose()?;
-        let known = self.find(&spec.id).map(|(market, _)| market);
+        let asked = market.map(|market| self.market(&caller.who.scope, market)).transpose()?;
+        let known = self.find(&caller.who.scope.tenant, &spec.id).map(|(market, _)| market);
         let market = match (known, asked) {
+            (Some(known), _) if !known.is_in(&caller.who.scope) => return Err(Error::NotYourMarket),
             (Some(known), Some(asked)) if known.id != asked.id => {
                 return Err(Refusal::OrderDiffers { order: spec.id }.into());
             }
@@ -469,7 +505,7 @@ impl World {
                 return Err(Error::OutsideMarket(asked.id.clone()));
             }
             (None, Some(asked)) => asked,
-            (None, None) => self.market_at(spec.pickup.position).ok_or(Error::OutsideMarkets)?,
+            (None, None) => self.market_at(&caller.who.scope, spec.pickup.position).ok_or(Error::OutsideMarkets)?,
         };
         let (market, new) = (market.id.clone(), known.is_none());
         self.command(&market, caller, Action::SubmitOrder(spec))?;
@@ -488,34 +524,34 @@ impl World {
         let (market, order) = self.order(caller, id)?;
         check(market, order)?;
         let action = action(order)?;
-        self.check_part(caller, market, order, &action)?;
+        Self::check_part(caller, market, order, &action)?;
         let market = market.id.clone();
         self.command_as(&market, caller, role, action)
     }
 
     /// An order that somebody has just done something to: who gave it up could not look it up any more.
-    pub(crate) fn done(&self, id: &OrderId) -> Result<(&Market, &Order), Error> {
-        self.find(id).ok_or_else(|| Refusal::UnknownOrder { order: id.clone() }.into())
+    pub(crate) fn done(&self, caller: &Caller, id: &OrderId) -> Result<(&Market, &Order), Error> {
+        self.find(&caller.who.scope.tenant, id).ok_or_else(|| Refusal::UnknownOrder { order: id.clone() }.into())
     }
 
     /// A driver speaks for itself only, and gives up only what it has: being asked is not enough. Whoever is named works in
     /// the order's market.
-    fn check_part(&self, caller: &Caller, market: &Market, order: &Order, action: &Action) -> Result<(), Error> {
-        if let (Action::FailOrder { .. }, Grant::Driver(own)) = (action, &caller.grant)
+    fn check_part(caller: &Caller, market: &Market, order: &Order, action: &Action) -> Result<(), Error> {
+        if let (Action::FailOrder { .. }, Grant::Driver(own)) = (action, &caller.who.grant)
             && order.status.driver() != Some(own)
         {
             let (role, is) = (Role::Driver, order.status.name());
             return Err(Refusal::NotAllowed { role, action: action.name(), is }.into());
         }
         let (Action::Progress { driver, .. } | Action::Assign { driver, .. }) = action else { return Ok(()) };
-        if !caller.grant.covers_driver(driver) {
+        if !caller.who.grant.covers_driver(driver) {
             return Err(Refusal::UnknownDriver { driver: driver.clone() }.into());
         }
-        self.check_works_in(market, driver)
+        Self::check_works_in(market, driver)
     }
 
-    fn check_works_in(&self, market: &Market, driver: &DriverId) -> Result<(), Error> {
-        match self.fleet.market(driver) {
+    fn check_works_in(market: &Market, driver: &DriverId) -> Result<(), Error> {
+        match market.fleet.market(driver) {
             Some(home) if home != market.id => Err(Error::DriverElsewhere { driver: driver.clone(), market: home }),
             _ => Ok(()),
         }
@@ -527,6 +563,12 @@ impl World {
         Ok(market.engine.eta(&order.spec.id, self.now))
     }
 
+    /// What a tracking link shows, and when that arrives.
+    pub(crate) fn tracked(&self, link: &Link) -> Option<(&Market, &Order, Option<Eta>)> {
+        let market = self.markets.iter().find(|market| market.id == link.market && market.tenant == link.tenant)?;
+        Some((market, market.state().orders.get(&link.order)?, market.engine.eta(&link.order, self.now)))
+    }
+
     /// Why an order has the driver it has, or none.
     pub(crate) fn explain(&self, caller: &Caller, id: &OrderId) -> Result<Explanation, Error> {
         let (market, order) = self.order(caller, id)?;
@@ -536,14 +578,14 @@ impl World {
     /// What giving an order to this driver by hand would come to.
     pub(crate) fn opinion(&self, caller: &Caller, id: &OrderId, driver: &DriverId) -> Result<Opinion, Error> {
         let market = self.order(caller, id)?.0;
-        self.check_works_in(market, driver)?;
+        Self::check_works_in(market, driver)?;
         Ok(market.engine.opinion(id, driver)?)
     }
 
     /// Why an order did not go to this driver.
     pub(crate) fn why_not(&self, caller: &Caller, id: &OrderId, driver: &DriverId) -> Result<WhyNot, Error> {
         let market = self.order(caller, id)?.0;
-        self.check_works_in(market, driver)?;
+        Self::check_works_in(market, driver)?;
         Ok(market.engine.why_not(id, driver)?)
     }
 
@@ -557,29 +599,33 @@ impl World {
             let after = after.map(|id| OrderId::new(id).expect("a cursor holds an id"));
             market.state().orders.range((after, Bound::Unbounded)).map(|(id, order)| (id.as_str(), order))
         };
-        self.list(page, entries, |market, order| {
+        self.list(&caller.who.scope, page, entries, |market, order| {
             page.filter.is_none_or(|status| order.public_status() == status)
-                && caller.grant.covers_order(order, market.state())
+                && caller.who.grant.covers_order(order, market.state())
         })
     }
 
     /// A part of a list, which goes through the markets one after the other.
     fn list<'a, T: 'a, S, I: Iterator<Item = (&'a str, &'a T)>>(
         &'a self,
+        scope: &Scope,
         page: &Page<S>,
         entries: impl Fn(&'a Market, Bound<String>) -> I,
         shows: impl Fn(&'a Market, &'a T) -> bool,
     ) -> Result<Listed<'a, T>, Error> {
         let first = match &page.after {
-            Some((market, _)) => self.markets.iter().position(|known| known.id == *market).ok_or(Error::Cursor)?,
+            Some((market, _)) => {
+                let here = |known: &Market| known.id == *market && known.is_in(scope);
+                self.markets.iter().position(here).ok_or(Error::Cursor)?
+            }
             None => 0,
         };
         if let Some(market) = &page.market {
-            self.market(market)?;
+            self.market(scope, market)?;
         }
         let (mut found, mut scanned) = (Vec::new(), 0);
         for (number, market) in self.markets.iter().enumerate().skip(first) {
-            if page.market.as_ref().is_some_and(|only| *only != market.id) {
+            if !market.is_in(scope) || page.market.as_ref().is_some_and(|only| *only != market.id) {
                 continue;
             }
             let after = page.after.as_ref().filter(|_| number == first);
@@ -601,9 +647,9 @@ impl World {
 
     /// An offer that this caller may see.
     pub(crate) fn offer(&self, caller: &Caller, market: &MarketId, id: OfferId) -> Result<(&Market, &Offer), Error> {
-        let market = self.markets.iter().find(|known| known.id == *market);
+        let market = self.market(&caller.who.scope, market).ok();
         let offer = market.and_then(|market| Some((market, market.state().offers.get(id)?)));
-        let offer = offer.filter(|(_, offer)| caller.grant.covers_driver(&offer.driver));
+        let offer = offer.filter(|(_, offer)| caller.who.grant.covers_driver(&offer.driver));
         offer.ok_or_else(|| Refusal::UnknownOffer { offer: id }.into())
     }
 
@@ -625,9 +671,5 @@ impl World {
     pub(crate) fn searchable_since(&self, market: &Market) -> Timestamp {
         let searchable_for: Millis = market.state().config.positions.searchable_for;
         self.now - searchable_for
-    }
-
-    pub(crate) fn fleet(&self) -> &Fleet {
-        &self.fleet
     }
 }

@@ -5,6 +5,7 @@
 mod advice;
 mod driver;
 mod explanation;
+mod key;
 mod market;
 mod offer;
 mod order;
@@ -17,6 +18,7 @@ mod values;
 pub(crate) use advice::*;
 pub(crate) use driver::*;
 pub(crate) use explanation::*;
+pub(crate) use key::*;
 pub(crate) use market::*;
 pub(crate) use offer::*;
 pub(crate) use order::*;
@@ -25,7 +27,7 @@ pub(crate) use rules::*;
 pub(crate) use time::*;
 pub(crate) use values::*;
 
-use crate::auth::hex;
+use crate::journal::hex;
 pub(crate) use serde::Serialize as Answer;
 pub(crate) use serde::de::DeserializeOwned as Question;
 

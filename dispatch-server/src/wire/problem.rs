@@ -37,6 +37,7 @@ pub(crate) enum Code {
     NoKeys,
     NotLocal,
     NotYourPlace,
+    NotYourMarket,
     // 404
     UnknownRoute,
     UnknownMarket,
@@ -44,6 +45,8 @@ pub(crate) enum Code {
     UnknownDriver,
     UnknownOffer,
     UnknownConfiguration,
+    UnknownKey,
+    UnknownLink,
     // 405
     MethodNotAllowed,
     // 408
@@ -61,6 +64,8 @@ pub(crate) enum Code {
     DriverElsewhere,
     NoDriver,
     InFlight,
+    NameTaken,
+    NotInForce,
     AlreadyDone,
     // 412
     Changed,
@@ -85,6 +90,7 @@ pub(crate) enum Code {
     BacklogFull,
     DiskLow,
     DatabaseAway,
+    KeysNotKept,
     Late,
     Stopping,
 }

@@ -2,7 +2,7 @@
 
 use super::{Answer, Server};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub struct Contract(pub Value);
 
@@ -110,5 +110,37 @@ impl Contract {
                 self.check(known, field, &format!("{place}.{name}"));
             }
         }
+    }
+
+    /// A value for each field of a request that does not have to be there, or the ones that do.
+    pub fn sample(&self, schema: &Value, name: &str) -> Value {
+        let schema = self.resolve(schema);
+        let kind = schema["type"].as_array().map_or(&schema["type"], |kinds| &kinds[0]);
+        match kind.as_str().unwrap() {
+            "object" => {
+                let fields = schema["properties"].as_object().unwrap().iter();
+                fields.map(|(name, field)| (name.clone(), self.sample(field, name))).collect()
+            }
+            "array" => json!([self.sample(&schema["items"], name)]),
+            "boolean" => json!(true),
+            "string" if schema["enum"].is_array() => schema["enum"][0].clone(),
+            "string" if schema["format"] == "date-time" => json!("2026-01-01T00:00:30Z"),
+            "string" if name == "market" => json!("default"),
+            "string" => json!("ana"),
+            _ => json!(schema["minimum"].as_u64().unwrap_or(0).max(1)),
+        }
+    }
+
+    /// Every field of a schema, the fields of its fields and itself, as JSON pointers.
+    pub fn fields<'a>(&'a self, schema: &'a Value, at: &str) -> Vec<(String, &'a Value)> {
+        let schema = self.resolve(schema);
+        let mut found = vec![(at.to_owned(), schema)];
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            found.extend(self.fields(field, &format!("{at}/{name}")));
+        }
+        if let Some(items) = schema.get("items").filter(|_| at == "/positions") {
+            found.extend(self.fields(items, &format!("{at}/0")));
+        }
+        found
     }
 }

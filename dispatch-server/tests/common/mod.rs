@@ -109,6 +109,12 @@ impl Answer {
         self
     }
 
+    /// Whether an answer refuses a value as one that the contract rules out; in a batch, the item.
+    pub fn rules_out(&self) -> bool {
+        let invalid_item = self.body["results"][0]["outcome"] == "invalid";
+        invalid_item || (self.status == 422 && self.body["code"] == "invalid_value")
+    }
+
     pub fn etag(&self) -> String {
         self.headers["etag"].to_str().unwrap().to_owned()
     }
@@ -328,11 +334,8 @@ pub fn planned_shift() -> Value {
 }
 
 /// Keys of every role, all named after themselves: `admin`, `dispatcher`, `merchant` (place `p`), `foreign-merchant`
-/// (place `q`), `driver` (driver `ana`), `foreign-driver` (driver `bob`).
+/// (place `q`), `driver` (driver `ana`), `foreign-driver` (driver `bob`), `gateway`.
 pub fn keys() -> String {
-    let key = |name: &str, role: &str, more: &str| {
-        format!("[[keys]]\nname = \"{name}\"\nhash = \"{}\"\nrole = \"{role}\"\n{more}\n", KeyHash::of(name).to_hex())
-    };
     [
         key("admin", "admin", ""),
         key("dispatcher", "dispatcher", ""),
@@ -340,6 +343,30 @@ pub fn keys() -> String {
         key("foreign-merchant", "merchant", "places = [\"q\"]"),
         key("driver", "driver", "driver = \"ana\""),
         key("foreign-driver", "driver", "driver = \"bob\""),
+        key("gateway", "gateway", ""),
     ]
     .concat()
+}
+
+/// The same keys, and those of tenant `other`, which has a market of its own, `elsewhere`: for the same driver and the same place,
+/// and named after themselves, as `other-admin`. `narrow` is a dispatcher of the first tenant, for none of its markets.
+pub fn tenants() -> String {
+    let other = |role: &str, more: &str| key(&format!("other-{role}"), role, &format!("tenant = \"other\"\n{more}"));
+    [
+        keys(),
+        other("admin", ""),
+        other("dispatcher", ""),
+        other("merchant", "places = [\"p\"]"),
+        other("driver", "driver = \"ana\""),
+        other("gateway", ""),
+        key("narrow", "dispatcher", "markets = [\"none\"]"),
+        "[[markets]]\nid = \"default\"\n[[markets]]\nid = \"elsewhere\"\ntenant = \"other\"\n".to_owned(),
+    ]
+    .concat()
+}
+
+/// A key that is its own name, and may ask as much as a test does.
+pub fn key(name: &str, role: &str, more: &str) -> String {
+    let hash = KeyHash::of(name).to_hex();
+    format!("[[keys]]\nname = \"{name}\"\nhash = \"{hash}\"\nrole = \"{role}\"\nrate = 1000.0\n{more}\n")
 }

@@ -1,0 +1,117 @@
+//! API keys and tracking links.
+
+use super::extract::{Json, JsonOrNothing, PathId, Query};
+use super::problem::Problem;
+use super::{USUAL_PAGE, json, ok, page_size};
+use crate::State;
+use crate::auth::{Caller, Grant, KeyChange, KeyError, KeyRecord, Link};
+use crate::runner::{Error, World};
+use crate::wire::{
+    self, CreateKey, CreateLink, KeyId, KeyReply, KeysQuery, KeysReply, LinkReply, RotateKey, SecretReply, TrackReply,
+};
+use axum::extract::{RawPathParams, State as Extract};
+use axum::http::StatusCode;
+use axum::response::Response;
+use dispatch_core::OrderId;
+
+/// A key that a caller may know of: of its tenant, and for no market that is not the caller's.
+fn covers(caller: &Caller) -> impl Fn(&KeyRecord) -> bool + Send + 'static {
+    let scope = caller.who.scope.clone();
+    move |key| {
+        let within = |own: &_| key.markets.as_ref().is_some_and(|markets| markets.is_subset(own));
+        key.tenant == scope.tenant && scope.markets.as_ref().is_none_or(within)
+    }
+}
+
+/// Changes keys, which are in a file.
+async fn change<T: Send + 'static>(
+    state: State,
+    change: impl FnOnce(&State) -> Result<T, KeyError> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::task::spawn_blocking(move || change(&state)).await;
+    Ok(done.map_err(|_| Error::Stopping)??)
+}
+
+pub(super) async fn create(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    Json(body): Json<CreateKey>,
+) -> Result<Response, Problem> {
+    let new = body.within(&caller.who.scope).map_err(Problem::beyond_own_markets)?;
+    Grant::new(new.role, new.places.clone(), new.driver.clone())
+        .map_err(|error| Problem::out_of_range(error.field(), error.to_string()))?;
+    let now = state.handle().now();
+    if new.expires_at.is_some_and(|until| until <= now) {
+        return Err(Problem::out_of_range("expires_at", "must be in the future"));
+    }
+    let (key, secret) = change(state, move |state| state.auth().keys.create(new, now)).await?;
+    tracing::info!("key {} of role {} was made by {}", key.id, key.role, name(&caller));
+    Ok(json(StatusCode::CREATED, wire::body(&SecretReply { key: key.into(), secret })))
+}
+
+pub(super) async fn rotate(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<KeyId>,
+    JsonOrNothing(body): JsonOrNothing<RotateKey>,
+) -> Result<Response, Problem> {
+    let (now, may, rotate) = (state.handle().now(), covers(&caller), KeyChange::Rotate { grace: body.grace() });
+    let (key, secret) = change(state, move |state| state.auth().keys.alter(&id.0, may, rotate, now)).await?;
+    tracing::info!("key {} was rotated by {}", key.id, name(&caller));
+    let secret = secret.expect("a key that was rotated has a new secret");
+    Ok(ok(&SecretReply { key: key.into(), secret }))
+}
+
+pub(super) async fn revoke(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<KeyId>,
+) -> Result<Response, Problem> {
+    let (now, may) = (state.handle().now(), covers(&caller));
+    let (key, _) = change(state, move |state| state.auth().keys.alter(&id.0, may, KeyChange::Revoke, now)).await?;
+    tracing::info!("key {} was revoked by {}", key.id, name(&caller));
+    Ok(ok(&KeyReply::from(key)))
+}
+
+pub(super) async fn list(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    Query(query): Query<KeysQuery>,
+) -> Result<Response, Problem> {
+    let limit = page_size(query.limit, USUAL_PAGE, state.config().limits.page)?;
+    let after = query.cursor.as_ref().map(|KeyId(id)| id.as_str());
+    let mut keys = state.auth().keys.list(after, covers(&caller));
+    let more = keys.len() > limit;
+    keys.truncate(limit);
+    let next_cursor = keys.last().filter(|_| more).map(|key| key.id.clone());
+    Ok(ok(&KeysReply { keys: keys.into_iter().map(KeyReply::from).collect(), next_cursor }))
+}
+
+fn name(caller: &Caller) -> &str {
+    caller.who.name.as_ref().map_or("somebody on this machine", |name| name.as_str())
+}
+
+pub(super) async fn link(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    PathId(id): PathId<OrderId>,
+    JsonOrNothing(body): JsonOrNothing<CreateLink>,
+) -> Result<Response, Problem> {
+    let order = id.clone();
+    let find = move |world: &World, caller: &Caller| Ok(world.order(caller, &order)?.0.id().clone());
+    let market = state.look(caller.clone(), find).await?;
+    let expires_at = state.handle().now() + body.valid_for();
+    let link = Link { tenant: caller.who.scope.tenant, market, order: id, expires_at };
+    let token = state.auth().sign(&link);
+    Ok(ok(&LinkReply { order: link.order, token, expires_at: expires_at.into() }))
+}
+
+pub(super) async fn track(Extract(state): Extract<State>, params: RawPathParams) -> Result<Response, Problem> {
+    let link = state.auth().follow(super::extract::path_id(&params), state.handle().now())?;
+    let tenant = link.tenant.clone();
+    let show = move |world: &mut World| {
+        let (market, order, eta) = world.tracked(&link).ok_or(Error::NoLink)?;
+        Ok(TrackReply::new(market, order, eta, link.expires_at))
+    };
+    Ok(ok(&state.ask(&tenant, show).await?))
+}

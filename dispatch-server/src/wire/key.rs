@@ -1,0 +1,306 @@
+//! API keys and tracking links.
+
+use super::{EtaBody, Id, Lat, Lng, Secs, StatusName, Time, degrees};
+use crate::auth::{KeyRecord, NewKey, Role, Scope};
+use crate::runner::Market;
+use dispatch_core::{DriverId, Eta, Fix, Label, MarketId, Millis, Order, OrderId, PlaceId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use utoipa::ToSchema;
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RoleName {
+    /// Everything.
+    Admin,
+    /// Steps in by hand: everything about drivers, orders and offers.
+    Dispatcher,
+    /// Submits the orders of its places and sees only those.
+    Merchant,
+    /// Acts for itself and sees only what it is asked or responsible for.
+    Driver,
+    /// Reports the positions of drivers, and does nothing else.
+    Gateway,
+}
+
+impl From<RoleName> for Role {
+    fn from(role: RoleName) -> Self {
+        match role {
+            RoleName::Admin => Self::Admin,
+            RoleName::Dispatcher => Self::Dispatcher,
+            RoleName::Merchant => Self::Merchant,
+            RoleName::Driver => Self::Driver,
+            RoleName::Gateway => Self::Gateway,
+        }
+    }
+}
+
+impl From<Role> for RoleName {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Admin => Self::Admin,
+            Role::Dispatcher => Self::Dispatcher,
+            Role::Merchant => Self::Merchant,
+            Role::Driver => Self::Driver,
+            Role::Gateway => Self::Gateway,
+        }
+    }
+}
+
+/// Most places or markets of a key.
+pub(crate) const MAX_NAMED: usize = 256;
+
+/// A key to be made, of the tenant of whoever makes it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateKey {
+    /// Who holds it, in at most 128 characters; no other key in force is called so.
+    #[schema(value_type = String, max_length = 128)]
+    name: Label,
+    role: RoleName,
+    /// For a merchant: the ids of its places.
+    #[serde(default)]
+    #[schema(value_type = BTreeSet<Id>, max_items = 256)]
+    places: Few<PlaceId>,
+    /// For a driver: its id.
+    #[schema(value_type = Option<Id>)]
+    driver: Option<DriverId>,
+    /// Which markets it is for; as many as whoever makes it may see, if absent.
+    #[schema(value_type = Option<BTreeSet<Id>>, max_items = 256)]
+    markets: Option<Few<MarketId>>,
+    /// When it ends by itself; never, if absent.
+    expires_at: Option<Time>,
+}
+
+/// At most [`MAX_NAMED`] ids.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "BTreeSet<T>", bound = "T: Deserialize<'de> + Ord")]
+pub(crate) struct Few<T>(BTreeSet<T>);
+
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self(BTreeSet::new())
+    }
+}
+
+impl<T> TryFrom<BTreeSet<T>> for Few<T> {
+    type Error = String;
+    fn try_from(ids: BTreeSet<T>) -> Result<Self, String> {
+        if ids.len() <= MAX_NAMED { Ok(Self(ids)) } else { Err(format!("must be at most {MAX_NAMED}")) }
+    }
+}
+
+impl CreateKey {
+    /// The key as one of somebody who may see this; the field that reaches further is an error.
+    pub(crate) fn within(self, scope: &Scope) -> Result<NewKey, &'static str> {
+        let markets = self.markets.map(|markets| markets.0);
+        let markets = match (&scope.markets, markets) {
+            (None, markets) => markets,
+            (Some(own), None) => Some(own.clone()),
+            (Some(own), Some(markets)) if markets.is_subset(own) => Some(markets),
+            _ => return Err("markets"),
+        };
+        Ok(NewKey {
+            tenant: scope.tenant.clone(),
+            name: self.name,
+            role: self.role.into(),
+            places: self.places.0,
+            driver: self.driver,
+            markets,
+            rate: 1.0,
+            expires_at: self.expires_at.map(Time::get),
+        })
+    }
+}
+
+/// A new secret for a key.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RotateKey {
+    /// For how long the secret before still counts: up to a week, and not at all if absent.
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 604_800)]
+    grace_seconds: Option<Secs<0, 604_800_000>>,
+}
+
+impl RotateKey {
+    pub(crate) fn grace(&self) -> Millis {
+        self.grace_seconds.map_or(Millis::ZERO, Secs::get)
+    }
+}
+
+/// A key, without its secret.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct KeyReply {
+    #[schema(value_type = Id)]
+    id: String,
+    #[schema(value_type = String, max_length = 128)]
+    name: Label,
+    role: RoleName,
+    #[schema(value_type = BTreeSet<Id>)]
+    places: BTreeSet<PlaceId>,
+    #[schema(required, value_type = Option<Id>)]
+    driver: Option<DriverId>,
+    /// `null` for all markets of its tenant.
+    #[schema(required, value_type = Option<BTreeSet<Id>>)]
+    markets: Option<BTreeSet<MarketId>>,
+    created_at: Time,
+    #[schema(required)]
+    expires_at: Option<Time>,
+    #[schema(required)]
+    revoked_at: Option<Time>,
+}
+
+impl From<KeyRecord> for KeyReply {
+    fn from(key: KeyRecord) -> Self {
+        Self {
+            id: key.id,
+            name: key.name,
+            role: key.role.into(),
+            places: key.places,
+            driver: key.driver,
+            markets: key.markets,
+            created_at: key.created_at.into(),
+            expires_at: key.expires_at.map(Time::from),
+            revoked_at: key.revoked_at.map(Time::from),
+        }
+    }
+}
+
+/// A key with its secret, which is shown this once.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SecretReply {
+    pub(crate) key: KeyReply,
+    /// What to send as `Authorization: Bearer`.
+    pub(crate) secret: String,
+}
+
+/// Which keys a list shows.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeysQuery {
+    pub(crate) cursor: Option<KeyId>,
+    pub(crate) limit: Option<u32>,
+}
+
+/// Names a key, as `key-0123456789abcdef`: chosen by the server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct KeyId(pub(crate) String);
+
+impl TryFrom<String> for KeyId {
+    type Error = dispatch_core::IdError;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        // The same characters as in every other id.
+        PlaceId::new(text.clone()).map(|_| Self(text))
+    }
+}
+
+impl std::str::FromStr for KeyId {
+    type Err = dispatch_core::IdError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.to_owned().try_into()
+    }
+}
+
+/// One page of keys, revoked ones included, by id.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct KeysReply {
+    pub(crate) keys: Vec<KeyReply>,
+    /// Where the next page begins; absent after the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<Id>)]
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// A link to be made.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateLink {
+    /// For how long it shows the order: up to 31 days; a day if absent.
+    #[schema(value_type = Option<f64>, minimum = 1, maximum = 2_678_400)]
+    valid_seconds: Option<Secs<1_000, 2_678_400_000>>,
+}
+
+impl CreateLink {
+    pub(crate) fn valid_for(&self) -> Millis {
+        self.valid_seconds.map_or(Millis::from_mins(24 * 60), Secs::get)
+    }
+}
+
+/// A link that shows one order to whoever has it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LinkReply {
+    #[schema(value_type = Id)]
+    pub(crate) order: OrderId,
+    /// What to ask `/v1/track/{token}` with.
+    #[schema(pattern = r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$")]
+    pub(crate) token: String,
+    pub(crate) expires_at: Time,
+}
+
+/// What a customer sees of its order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TrackReply {
+    #[schema(value_type = Id)]
+    order: OrderId,
+    status: StatusName,
+    /// What the pickup is called.
+    #[schema(required, value_type = Option<String>, max_length = 128)]
+    from: Option<Label>,
+    dropoff_lat: Lat,
+    dropoff_lng: Lng,
+    placed_at: Time,
+    /// When it is, or was, ready for pickup.
+    ready_at: Time,
+    #[schema(required)]
+    picked_up_at: Option<Time>,
+    #[schema(required)]
+    ended_at: Option<Time>,
+    /// When it arrives; `null` once it has ended.
+    #[schema(required)]
+    eta: Option<EtaBody>,
+    /// Where its driver is, from pickup to delivery.
+    #[schema(required)]
+    driver: Option<DriverSpot>,
+    /// When the link ends.
+    link_expires_at: Time,
+}
+
+/// Where a driver was last seen.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DriverSpot {
+    lat: Lat,
+    lng: Lng,
+    at: Time,
+}
+
+impl TrackReply {
+    pub(crate) fn new(market: &Market, order: &Order, eta: Option<Eta>, link_expires_at: Timestamp) -> Self {
+        let (spec, times) = (&order.spec, &order.times);
+        let is_on_board = times.picked_up.is_some() && !order.status.is_terminal();
+        let fix = order.status.driver().filter(|_| is_on_board).and_then(|driver| market.fleet().last_fix(driver));
+        let (dropoff_lat, dropoff_lng) = degrees(spec.dropoff.position);
+        Self {
+            order: spec.id.clone(),
+            status: order.public_status().into(),
+            from: spec.pickup.label.clone(),
+            dropoff_lat,
+            dropoff_lng,
+            placed_at: times.placed.into(),
+            ready_at: order.ready_at.into(),
+            picked_up_at: times.picked_up.map(Time::from),
+            ended_at: times.ended.map(Time::from),
+            eta: eta.map(EtaBody::from),
+            driver: fix.map(DriverSpot::from),
+            link_expires_at: link_expires_at.into(),
+        }
+    }
+}
+
+impl From<Fix> for DriverSpot {
+    fn from(Fix { position, at }: Fix) -> Self {
+        let (lat, lng) = degrees(position);
+        Self { lat, lng, at: at.into() }
+    }
+}
