@@ -4,6 +4,8 @@ use crate::area::Area;
 use crate::auth::{Grant, Key, KeyHash, Keys};
 use crate::postgres::DatabaseUrl;
 use crate::runner::check_rules;
+use axum::http::HeaderValue;
+use axum::http::uri::Authority;
 use dispatch_core::{DriverId, EngineConfig, FixRules, Label, MarketId, Millis, PlaceId, StraightLine, Vehicle};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +28,10 @@ pub struct ServerConfig {
     pub(crate) keys: Keys,
     pub(crate) markets: Vec<MarketConfig>,
     pub(crate) limits: Limits,
+    /// Absent where connections are plain.
+    pub(crate) tls: Option<TlsFiles>,
+    /// The web pages that may use the API.
+    pub(crate) origins: Vec<HeaderValue>,
     pub(crate) travel: StraightLine,
     pub(crate) fixes: FixRules,
     pub(crate) durability: DurabilityConfig,
@@ -78,12 +84,23 @@ pub(crate) struct MarketConfig {
     pub(crate) rules: EngineConfig,
 }
 
+/// Where a certificate and its key are.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsFiles {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
 /// How much the server takes at once.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limits {
     pub(crate) connections: usize,
+    pub(crate) connections_per_address: usize,
+    pub(crate) header_bytes: usize,
+    pub(crate) header_seconds: u64,
     pub(crate) idle_seconds: u64,
+    pub(crate) stall_seconds: u64,
     pub(crate) queue: usize,
     pub(crate) body_bytes: usize,
     pub(crate) batch_fixes: usize,
@@ -91,6 +108,7 @@ pub(crate) struct Limits {
     pub(crate) page: usize,
     pub(crate) request_seconds: u64,
     pub(crate) drain_seconds: u64,
+    pub(crate) drain_notice_seconds: u64,
 }
 
 /// A configuration that cannot be used.
@@ -113,6 +131,11 @@ impl ServerConfig {
     /// Where what happens is kept.
     pub fn data_dir(&self) -> &Path {
         &self.durability.data_dir
+    }
+
+    /// Whether connections are encrypted.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some()
     }
 }
 
@@ -251,6 +274,8 @@ struct Raw {
     keys: Vec<RawKey>,
     markets: Vec<RawMarket>,
     limits: Limits,
+    tls: RawTls,
+    cors: RawCors,
     speeds: Speeds,
     fixes: FixRules,
     rules: Table,
@@ -285,6 +310,19 @@ struct RawPostgres {
     flush_ms: u64,
     max_backlog_bytes: u64,
     sample_seconds: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTls {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCors {
+    origins: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -325,6 +363,8 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
         check.that("listen", loopback, "must be a loopback address such as 127.0.0.1:8080 while there are no keys");
     }
     check_limits(&mut check, &raw.limits);
+    let tls = tls(&mut check, raw.tls);
+    let origins = origins(&mut check, &raw.cors.origins);
     let durability = durability(&mut check, raw.durability, raw.data_dir, &raw.journal);
     let postgres = postgres(&mut check, &raw.database_url, raw.postgres, durability.mode);
     if let Err(error) = raw.fixes.validate() {
@@ -341,6 +381,8 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
             keys: Keys(keys),
             markets,
             limits: raw.limits,
+            tls,
+            origins,
             travel,
             fixes: raw.fixes,
             durability,
@@ -376,7 +418,11 @@ impl Problems {
 fn check_limits(check: &mut Problems, limits: &Limits) {
     let Limits {
         connections,
+        connections_per_address,
+        header_bytes,
+        header_seconds,
         idle_seconds,
+        stall_seconds,
         queue,
         body_bytes,
         batch_fixes,
@@ -384,8 +430,13 @@ fn check_limits(check: &mut Problems, limits: &Limits) {
         page,
         request_seconds,
         drain_seconds,
+        drain_notice_seconds,
     } = *limits;
     check.that("limits.connections", (1..=1_000_000).contains(&connections), "must be 1 to 1000000");
+    check.that("limits.connections_per_address", connections_per_address <= 1_000_000, "must be 0 to 1000000");
+    check.that("limits.header_bytes", (8_192..=1_048_576).contains(&header_bytes), "must be 8192 to 1048576");
+    check.that("limits.header_seconds", (1..=3_600).contains(&header_seconds), "must be 1 to 3600");
+    check.that("limits.stall_seconds", (1..=3_600).contains(&stall_seconds), "must be 1 to 3600");
     check.that("limits.idle_seconds", (1..=86_400).contains(&idle_seconds), "must be 1 to 86400");
     check.that("limits.queue", (1..=1_000_000).contains(&queue), "must be 1 to 1000000");
     check.that("limits.body_bytes", (1_024..=10_000_000).contains(&body_bytes), "must be 1024 to 10000000");
@@ -394,6 +445,29 @@ fn check_limits(check: &mut Problems, limits: &Limits) {
     check.that("limits.page", (1..=10_000).contains(&page), "must be 1 to 10000");
     check.that("limits.request_seconds", (1..=3_600).contains(&request_seconds), "must be 1 to 3600");
     check.that("limits.drain_seconds", drain_seconds <= 3_600, "must be 0 to 3600");
+    check.that("limits.drain_notice_seconds", drain_notice_seconds <= 3_600, "must be 0 to 3600");
+}
+
+fn tls(check: &mut Problems, raw: RawTls) -> Option<TlsFiles> {
+    let RawTls { certificate, key } = raw;
+    let is_absent = |path: &Path| path.as_os_str().is_empty();
+    check.that("tls.certificate", !is_absent(&certificate) || is_absent(&key), "must be a file, as tls.key is one");
+    check.that("tls.key", !is_absent(&key) || is_absent(&certificate), "must be a file, as tls.certificate is one");
+    (!is_absent(&certificate)).then_some(TlsFiles { certificate, key })
+}
+
+/// Origins are compared byte by byte, so only what a browser sends can ever be one.
+fn origins(check: &mut Problems, texts: &[String]) -> Vec<HeaderValue> {
+    let read = |text: &String| {
+        let (scheme, authority) = text.split_once("://")?;
+        let is_host = authority.parse::<Authority>().is_ok_and(|parsed| !parsed.host().is_empty());
+        let is_plain = !authority.contains(|c: char| c.is_ascii_uppercase() || "@/*?#".contains(c));
+        let is_origin = ["http", "https"].contains(&scheme) && is_host && is_plain;
+        HeaderValue::from_str(text).ok().filter(|_| is_origin)
+    };
+    let problem = "must be an origin as browsers send it: https://shop.example, without a path and in lower case";
+    let origins = texts.iter().enumerate();
+    origins.filter_map(|(i, text)| check.take(&format!("cors.origins[{i}]"), read(text).ok_or(problem))).collect()
 }
 
 fn durability(check: &mut Problems, mode: Durability, data_dir: PathBuf, journal: &RawJournal) -> DurabilityConfig {

@@ -1,0 +1,139 @@
+//! TLS: a certificate and its key, which may be replaced while the server runs.
+
+use crate::config::TlsFiles;
+use crate::{StartError, State};
+use parking_lot::RwLock;
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{ServerConfig, version};
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{Accept, TlsAcceptor};
+
+/// How often it is looked at whether the files have changed.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// What HTTP/2 is called in a handshake.
+const HTTP2: &[u8] = b"h2";
+
+/// The certificate and the means to use it.
+pub(crate) struct Tls {
+    acceptor: TlsAcceptor,
+    pair: Arc<Pair>,
+}
+
+impl Tls {
+    /// Reads the files; what is wrong with them is said with the setting that names them.
+    pub(crate) fn load(files: &TlsFiles) -> Result<Self, StartError> {
+        let provider = Arc::new(ring::default_provider());
+        let read = Texts::read(files).and_then(|texts| Ok((texts.certified(files, &provider)?, texts)));
+        let (key, texts) = read.map_err(StartError)?;
+        let pair = Arc::new(Pair { files: files.clone(), provider, current: RwLock::new((Arc::new(key), texts)) });
+        let config = ServerConfig::builder_with_provider(pair.provider.clone())
+            .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+            .expect("the provider has suites of both versions");
+        let mut config = config.with_no_client_auth().with_cert_resolver(pair.clone());
+        config.alpn_protocols = vec![HTTP2.into(), b"http/1.1".into()];
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), pair })
+    }
+
+    /// The handshake of one connection.
+    pub(super) fn accept<T: AsyncRead + AsyncWrite + Unpin>(&self, stream: T) -> Accept<T> {
+        self.acceptor.accept(stream)
+    }
+
+    /// Looks at the files again and again, as long as the server runs.
+    pub(super) async fn follow_files(state: State) -> Infallible {
+        let Some(tls) = state.tls() else { return std::future::pending().await };
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick is at once, and the files were read a moment ago.
+        look.tick().await;
+        loop {
+            look.tick().await;
+            let pair = tls.pair.clone();
+            // Cancelled only if the whole runtime ends meanwhile.
+            let _ = tokio::task::spawn_blocking(move || pair.look()).await;
+        }
+    }
+}
+
+/// Whether the client and the server agreed upon HTTP/2.
+pub(super) fn is_http2<T>(stream: &TlsStream<T>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(HTTP2)
+}
+
+/// A certificate with its key, and the files they come from.
+#[derive(Debug)]
+struct Pair {
+    files: TlsFiles,
+    provider: Arc<CryptoProvider>,
+    current: RwLock<(Arc<CertifiedKey>, Texts)>,
+}
+
+impl Pair {
+    /// Takes the files anew if they have changed. What does not fit together (one of them may not be written yet) changes nothing.
+    fn look(&self) {
+        let read = match Texts::read(&self.files) {
+            Ok(texts) if texts == self.current.read().1 => return,
+            Ok(texts) => texts.certified(&self.files, &self.provider).map(|key| (Arc::new(key), texts)),
+            Err(problem) => Err(problem),
+        };
+        match read {
+            Ok(new) => {
+                *self.current.write() = new;
+                tracing::info!("the certificate was replaced");
+            }
+            Err(problem) => tracing::error!("the certificate stays the one before: {problem}"),
+        }
+    }
+}
+
+impl ResolvesServerCert for Pair {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.read().0.clone())
+    }
+}
+
+/// What stands in the files.
+#[derive(PartialEq)]
+struct Texts {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl std::fmt::Debug for Texts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Texts")
+    }
+}
+
+impl Texts {
+    fn read(files: &TlsFiles) -> Result<Self, String> {
+        let read = |setting: &str, path: &Path| {
+            std::fs::read(path).map_err(|error| format!("{setting}: cannot read {}: {error}", path.display()))
+        };
+        Ok(Self { certificate: read("tls.certificate", &files.certificate)?, key: read("tls.key", &files.key)? })
+    }
+
+    fn certified(&self, files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
+        let (certificate, key) = (files.certificate.display(), files.key.display());
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.certificate).collect();
+        let chain = chain.map_err(|error| format!("tls.certificate: {certificate} is not PEM: {error}"))?;
+        if chain.is_empty() {
+            return Err(format!("tls.certificate: {certificate} has no certificate in it"));
+        }
+        let secret = PrivateKeyDer::from_pem_slice(&self.key);
+        let secret = secret.map_err(|error| format!("tls.key: {key} has no private key in PEM in it: {error}"))?;
+        CertifiedKey::from_der(chain, secret, provider)
+            .map_err(|error| format!("tls.key: {key} and tls.certificate: {certificate} do not fit together: {error}"))
+    }
+}
