@@ -126,7 +126,7 @@ impl Host {
                     Verdict::Over(Fault::Idle) if !dismissed => {
                         dismissed = true;
                         connection.as_mut().graceful_shutdown();
-                        look.as_mut().reset(Instant::now() + self.patience.head);
+                        look.as_mut().reset(Instant::now() + self.patience.shortest());
                     }
                     Verdict::Over(fault) => return self.counts.cut(fault),
                 },

@@ -3,6 +3,8 @@
 mod connection;
 mod files;
 mod places;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod watch;
 

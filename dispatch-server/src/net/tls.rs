@@ -137,3 +137,77 @@ impl Texts {
             .map_err(|error| format!("tls.key: {key} and tls.certificate: {certificate} do not fit together: {error}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::common::Folder;
+    use std::fs;
+
+    /// A certificate and its key, as PEM.
+    fn pair() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    fn files(folder: &Folder) -> TlsFiles {
+        fs::create_dir_all(folder.path()).unwrap();
+        let file = |name: &str| format!("{}/{name}", folder.path()).into();
+        TlsFiles { certificate: file("certificate.pem"), key: file("key.pem") }
+    }
+
+    fn write(files: &TlsFiles, certificate: &str, key: &str) {
+        fs::write(&files.certificate, certificate).unwrap();
+        fs::write(&files.key, key).unwrap();
+    }
+
+    #[test]
+    fn files_that_change_are_taken_if_they_fit_together() {
+        let folder = Folder::new();
+        let files = files(&folder);
+        let ((first, first_key), (second, second_key)) = (pair(), pair());
+        write(&files, &first, &first_key);
+        let pair = Tls::load(&files).unwrap().pair;
+        let current = || pair.current.read().0.cert.clone();
+        let before = current();
+        pair.look();
+        assert_eq!(current(), before);
+        for (certificate, key) in [(&*second, &*first_key), ("", ""), (&second, "no key"), (&first_key, &second_key)] {
+            write(&files, certificate, key);
+            pair.look();
+            assert_eq!(current(), before, "{certificate}{key}");
+        }
+        fs::remove_file(&files.key).unwrap();
+        pair.look();
+        assert_eq!(current(), before);
+        write(&files, &second, &second_key);
+        pair.look();
+        assert_ne!(current(), before);
+    }
+
+    #[test]
+    fn files_that_do_not_do_are_named_with_their_setting() {
+        let folder = Folder::new();
+        let files = files(&folder);
+        let ((certificate, key), (_, other)) = (pair(), pair());
+        let wrong = |setting: &str| {
+            let error = Tls::load(&files).map(drop).unwrap_err().to_string();
+            assert!(error.contains(&format!(": {setting}: ")) && error.contains(".pem"), "{setting}: {error}");
+        };
+        wrong("tls.certificate");
+        fs::write(&files.certificate, &certificate).unwrap();
+        wrong("tls.key");
+        for (first, second, setting) in [
+            ("", &*key, "tls.certificate"),
+            (&key, &key, "tls.certificate"),
+            (&certificate, "", "tls.key"),
+            (&certificate, &certificate, "tls.key"),
+            (&certificate, &other, "tls.key"),
+        ] {
+            write(&files, first, second);
+            wrong(setting);
+        }
+        write(&files, &certificate, &key);
+        Tls::load(&files).map(drop).unwrap();
+    }
+}

@@ -31,6 +31,13 @@ pub(super) struct Patience {
     pub(super) stall: Duration,
 }
 
+impl Patience {
+    /// No deadline is nearer to what sets it.
+    pub(super) fn shortest(&self) -> Duration {
+        self.head.min(self.idle).min(self.stall)
+    }
+}
+
 /// Why a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -118,14 +125,9 @@ impl Watch {
         let silent = is_idle.then(|| (doing.idle_since + idle, Fault::Idle));
         match [stalled, begun, silent].into_iter().flatten().min_by_key(|(due, _)| *due) {
             Some((due, fault)) if due <= now => Verdict::Over(fault),
-            Some((due, _)) => Verdict::LookAgain(due.min(now + self.shortest())),
-            None => Verdict::LookAgain(now + self.shortest()),
+            Some((due, _)) => Verdict::LookAgain(due.min(now + self.patience.shortest())),
+            None => Verdict::LookAgain(now + self.patience.shortest()),
         }
-    }
-
-    fn shortest(&self) -> Duration {
-        let Patience { head, idle, stall } = self.patience;
-        head.min(idle).min(stall)
     }
 
     /// A request begins; it is under way until what this gives is dropped.
@@ -300,5 +302,114 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tokio::time::advance;
+
+    const PATIENCE: Patience =
+        Patience { head: Duration::from_secs(10), idle: Duration::from_secs(75), stall: Duration::from_secs(30) };
+
+    /// In time that stands still unless a test moves it.
+    fn in_still_time<T>(test: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(test)
+    }
+
+    /// What a connection does at some second.
+    #[derive(Clone, Copy, Debug)]
+    enum Act {
+        Bytes(&'static [u8]),
+        Stuck(bool),
+        Begin,
+        Give,
+        Ask,
+        End,
+    }
+
+    use Act::{Ask, Begin, Bytes, End, Give, Stuck};
+
+    /// When and why a connection is over that does these things, each at its second, if it is within ten minutes: by looking at
+    /// every second, and by looking when the watch says.
+    async fn ends(acts: &[(u64, Act)]) -> [Option<(u64, Fault)>; 2] {
+        let (watch, begun) = (Arc::new(Watch::new(PATIENCE)), Instant::now());
+        let (mut open, mut look) = (Vec::new(), begun);
+        let mut found = [None; 2];
+        for second in 0..600 {
+            let now = begun + Duration::from_secs(second);
+            for (_, act) in acts.iter().filter(|(at, _)| *at == second) {
+                match act {
+                    Bytes(bytes) => watch.came(bytes),
+                    Stuck(is_stuck) => watch.wrote(*is_stuck),
+                    Begin => open.push(watch.begin()),
+                    Give => open.iter().for_each(UnderWay::gave),
+                    Ask => open.iter().for_each(UnderWay::asked),
+                    End => drop(open.pop()),
+                }
+            }
+            if let Verdict::Over(fault) = watch.verdict(now) {
+                found[0].get_or_insert((second, fault));
+            }
+            if look <= now && found[1].is_none() {
+                match watch.verdict(now) {
+                    Verdict::LookAgain(at) => look = at,
+                    Verdict::Over(fault) => found[1] = Some((second, fault)),
+                }
+            }
+            if found[0].is_some() && found[1].is_some() {
+                break;
+            }
+            advance(Duration::from_secs(1)).await;
+        }
+        found
+    }
+
+    #[test]
+    fn what_is_expected_and_does_not_come_ends_a_connection() {
+        let every = |step: usize, act: Act| (0..600).step_by(step).map(move |at| (at, act)).collect::<Vec<_>>();
+        let and = |one: &[(u64, Act)], other: Vec<(u64, Act)>| [one, &other].concat();
+        for (about, acts, end) in [
+            ("silence", vec![], Some((75, Fault::Idle))),
+            ("a head that dribbles", every(2, Bytes(b"x")), Some((10, Fault::Head))),
+            ("a head that begins late", vec![(20, Bytes(b"GET"))], Some((30, Fault::Head))),
+            ("a preface that dribbles", vec![(3, Bytes(b"PRI * ")), (9, Bytes(b"HTTP"))], Some((13, Fault::Head))),
+            ("what only begins as HTTP/2", vec![(1, Bytes(b"PRI /"))], Some((11, Fault::Head))),
+            ("HTTP/2 that only pings", and(&[(0, Bytes(PREFACE))], every(2, Bytes(b"ping"))), Some((75, Fault::Idle))),
+            ("a request that is thought about", vec![(1, Bytes(b"GET")), (1, Begin)], None),
+            ("a body that dribbles", and(&[(0, Bytes(b"POST")), (0, Begin)], every(2, Bytes(b"x"))), None),
+            ("after an answer", vec![(0, Begin), (50, End)], Some((125, Fault::Idle))),
+            ("a head after an answer", vec![(0, Begin), (50, End), (60, Bytes(b"G"))], Some((70, Fault::Head))),
+            ("after the last of two", vec![(0, Begin), (1, Begin), (5, End), (9, End)], Some((84, Fault::Idle))),
+            ("a client that reads nothing", vec![(0, Begin), (4, Stuck(true))], Some((34, Fault::Stall))),
+            (
+                "a client that reads slowly",
+                vec![(0, Begin), (0, Stuck(true)), (29, Stuck(false)), (29, Stuck(true)), (50, Stuck(true))],
+                Some((59, Fault::Stall)),
+            ),
+            ("a piece that nobody takes", vec![(0, Begin), (7, Give)], Some((37, Fault::Stall))),
+            ("pieces that are taken", vec![(0, Begin), (0, Give), (29, Ask), (29, Give), (58, Ask)], None),
+            ("an answer that was taken", vec![(0, Begin), (1, Give), (2, End)], Some((77, Fault::Idle))),
+        ] {
+            assert_eq!(in_still_time(ends(&acts)), [end; 2], "{about}");
+        }
+    }
+
+    proptest! {
+        /// One timer is enough: who looks only when it is said to is never late.
+        #[test]
+        fn looking_when_it_is_said_misses_nothing(
+            acts in proptest::collection::vec(
+                (0_u64..300, prop::sample::select(vec![
+                    Bytes(b"x"), Bytes(PREFACE), Stuck(true), Stuck(false), Begin, Give, Ask, End,
+                ])),
+                0..20,
+            )
+        ) {
+            let [each_second, as_said] = in_still_time(ends(&acts));
+            prop_assert_eq!(each_second, as_said);
+        }
     }
 }
