@@ -73,9 +73,8 @@ impl Honest {
     /// Goes on until it is told to stop, and says what it was like.
     pub(crate) async fn live(self: Arc<Self>, requests_per_s: u32, enough: Arc<AtomicBool>) -> Felt {
         let (begun, mut orders) = (Instant::now(), JoinSet::new());
-        for number in 0_u64.. {
-            let due =
-                begun + Duration::from_secs_f64(f64::from(number) * f64::from(REQUESTS) / f64::from(requests_per_s));
+        for number in 0_u32.. {
+            let due = begun + Duration::from_secs(u64::from(REQUESTS)) * number / requests_per_s;
             sleep_until(due).await;
             if enough.load(Ordering::Relaxed) {
                 break;

@@ -2,10 +2,11 @@
 
 use crate::area::Area;
 use crate::auth::{Grant, Key, KeyHash, Keys};
+use crate::http::read_origin;
+use crate::net::TlsFiles;
 use crate::postgres::DatabaseUrl;
 use crate::runner::check_rules;
 use axum::http::HeaderValue;
-use axum::http::uri::Authority;
 use dispatch_core::{DriverId, EngineConfig, FixRules, Label, MarketId, Millis, PlaceId, StraightLine, Vehicle};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,13 +83,6 @@ pub(crate) struct MarketConfig {
     pub(crate) id: MarketId,
     pub(crate) area: Area,
     pub(crate) rules: EngineConfig,
-}
-
-/// Where a certificate and its key are.
-#[derive(Clone, Debug)]
-pub(crate) struct TlsFiles {
-    pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
 }
 
 /// How much the server takes at once.
@@ -363,8 +357,11 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
         check.that("listen", loopback, "must be a loopback address such as 127.0.0.1:8080 while there are no keys");
     }
     check_limits(&mut check, &raw.limits);
-    let tls = tls(&mut check, raw.tls);
-    let origins = origins(&mut check, &raw.cors.origins);
+    let tls = TlsFiles::both_or_none(raw.tls.certificate, raw.tls.key);
+    let tls = tls.map_err(|(key, problem)| check.that(key, false, problem)).ok().flatten();
+    let origins = raw.cors.origins.iter().enumerate();
+    let origins =
+        origins.filter_map(|(i, text)| check.take(&format!("cors.origins[{i}]"), read_origin(text))).collect();
     let durability = durability(&mut check, raw.durability, raw.data_dir, &raw.journal);
     let postgres = postgres(&mut check, &raw.database_url, raw.postgres, durability.mode);
     if let Err(error) = raw.fixes.validate() {
@@ -446,28 +443,6 @@ fn check_limits(check: &mut Problems, limits: &Limits) {
     check.that("limits.request_seconds", (1..=3_600).contains(&request_seconds), "must be 1 to 3600");
     check.that("limits.drain_seconds", drain_seconds <= 3_600, "must be 0 to 3600");
     check.that("limits.drain_notice_seconds", drain_notice_seconds <= 3_600, "must be 0 to 3600");
-}
-
-fn tls(check: &mut Problems, raw: RawTls) -> Option<TlsFiles> {
-    let RawTls { certificate, key } = raw;
-    let is_absent = |path: &Path| path.as_os_str().is_empty();
-    check.that("tls.certificate", !is_absent(&certificate) || is_absent(&key), "must be a file, as tls.key is one");
-    check.that("tls.key", !is_absent(&key) || is_absent(&certificate), "must be a file, as tls.certificate is one");
-    (!is_absent(&certificate)).then_some(TlsFiles { certificate, key })
-}
-
-/// Origins are compared byte by byte, so only what a browser sends can ever be one.
-fn origins(check: &mut Problems, texts: &[String]) -> Vec<HeaderValue> {
-    let read = |text: &String| {
-        let (scheme, authority) = text.split_once("://")?;
-        let is_host = authority.parse::<Authority>().is_ok_and(|parsed| !parsed.host().is_empty());
-        let is_plain = !authority.contains(|c: char| c.is_ascii_uppercase() || "@/*?#".contains(c));
-        let is_origin = ["http", "https"].contains(&scheme) && is_host && is_plain;
-        HeaderValue::from_str(text).ok().filter(|_| is_origin)
-    };
-    let problem = "must be an origin as browsers send it: https://shop.example, without a path and in lower case";
-    let origins = texts.iter().enumerate();
-    origins.filter_map(|(i, text)| check.take(&format!("cors.origins[{i}]"), read(text).ok_or(problem))).collect()
 }
 
 fn durability(check: &mut Problems, mode: Durability, data_dir: PathBuf, journal: &RawJournal) -> DurabilityConfig {

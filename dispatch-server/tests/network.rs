@@ -27,9 +27,8 @@ const PATIENT: &str = "header_seconds = 3600\nidle_seconds = 3600\nstall_seconds
 
 /// A server with one impatience.
 async fn impatient(limit: &str) -> Server {
-    let patient: String =
-        PATIENT.lines().filter(|line| !line.starts_with(limit)).map(|line| format!("{line}\n")).collect();
-    Server::with(&format!("[limits]\n{patient}{limit} = 1")).await
+    let patient: Vec<_> = PATIENT.lines().filter(|line| !line.starts_with(limit)).collect();
+    Server::with(&format!("[limits]\n{}\n{limit} = 1", patient.join("\n"))).await
 }
 
 fn address(server: &Server) -> String {

@@ -4,6 +4,7 @@ use crate::State;
 use crate::config::ServerConfig;
 use axum::Router;
 use axum::extract::{Request, State as Extract};
+use axum::http::uri::Authority;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
@@ -22,11 +23,20 @@ const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 const TLS_ONLY: &str = "max-age=31536000";
 
 /// For how long browsers remember what a page may ask.
-const PREFLIGHT: Duration = Duration::from_secs(3_600);
+const PREFLIGHT: Duration = Duration::from_hours(1);
+
+/// An origin as browsers send it. They are compared byte by byte, so nothing else could ever be one.
+pub(crate) fn read_origin(text: &str) -> Result<HeaderValue, &'static str> {
+    let (scheme, authority) = text.split_once("://").unwrap_or_default();
+    let has_host = authority.parse::<Authority>().is_ok_and(|parsed| !parsed.host().is_empty());
+    let is_plain = !authority.contains(|c: char| c.is_ascii_uppercase() || "@/*?#".contains(c));
+    let origin = HeaderValue::from_str(text).ok();
+    let origin = origin.filter(|_| ["http", "https"].contains(&scheme) && has_host && is_plain);
+    origin.ok_or("must be an origin as browsers send it: https://shop.example, without a path and in lower case")
+}
 
 /// Lays them over all answers of a router, refusals included.
-pub(super) fn lay(router: Router, state: &State) -> Router {
-    let config = state.config();
+pub(super) fn lay(router: Router<State>, config: &ServerConfig) -> Router<State> {
     let router = if config.origins.is_empty() { router } else { router.layer(cors(config)) };
     router.layer(from_fn_with_state(Texts::of(config), add))
 }

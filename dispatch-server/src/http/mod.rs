@@ -12,6 +12,7 @@ mod orders;
 mod problem;
 mod routes;
 
+pub(crate) use headers::read_origin;
 pub use openapi::openapi_json;
 
 use crate::State;
@@ -43,8 +44,8 @@ pub fn router(state: State) -> Router {
         let guarded = (route.mount)().route_layer(from_fn_with_state((state.clone(), route), guard));
         router = router.route(route.path, guarded);
     }
-    let router = router.fallback(unknown_route).method_not_allowed_fallback(unknown_method).with_state(state.clone());
-    headers::lay(router, &state)
+    let router = router.fallback(unknown_route).method_not_allowed_fallback(unknown_method);
+    headers::lay(router, state.config()).with_state(state)
 }
 
 async fn unknown_route(OriginalUri(uri): OriginalUri) -> Problem {

@@ -1,6 +1,6 @@
 //! One connection, from its handshake to its end.
 
-use super::tls::{Tls, is_http2};
+use super::tls::{Tls, has_begun, is_http2};
 use super::watch::{Fault, Patience, Verdict, Watch, Watched};
 use super::{Counts, Phase};
 use crate::config::Limits;
@@ -90,7 +90,7 @@ impl Host {
             _ = phase.changed() => return,
         };
         let http2 = is_http2(&stream);
-        watch.agree(http2);
+        watch.agree(http2, has_begun(&stream));
         let http = self.http.clone();
         let http = if http2 { http.http2_only() } else { http.http1_only() };
         self.attend(http.serve_connection(TokioIo::new(stream), self.service(peer, &watch)), &watch, phase).await;

@@ -9,7 +9,7 @@ mod tls;
 mod watch;
 
 pub use files::raise_open_files;
-pub(crate) use tls::Tls;
+pub(crate) use tls::{Tls, TlsFiles};
 
 use crate::{JournalFailed, State, router};
 use connection::Host;
@@ -29,7 +29,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// How often what was turned away is said, if anything was.
-const REPORT_EVERY: Duration = Duration::from_secs(60);
+const REPORT_EVERY: Duration = Duration::from_mins(1);
 
 /// What connections are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

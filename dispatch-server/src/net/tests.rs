@@ -65,7 +65,7 @@ async fn a_client_that_reads_a_little_and_too_slowly_is_cut_off() {
         each.tick().await;
         client.read_exact(&mut taken).await.unwrap();
     }
-    assert!(begun.elapsed() < Duration::from_secs(300), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_mins(5), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,7 +80,7 @@ async fn a_client_that_reads_slowly_gets_its_whole_answer() {
             length => all.extend_from_slice(&taken[..length]),
         }
     }
-    assert!(all.len() > LONG && all.ends_with(&[b'x'; LONG]), "{}", all.len());
+    assert!(all.len() > LONG && all.ends_with(&vec![b'x'; LONG]), "{}", all.len());
     assert!(begun.elapsed() > Duration::from_secs(75), "it took longer than idling may: {:?}", begun.elapsed());
 }
 
@@ -125,7 +125,7 @@ async fn a_drain_ends_who_idles_and_waits_for_who_does_not() {
     busy.phase.send_replace(Phase::Draining);
     let mut rest = Vec::new();
     busy.client.read_to_end(&mut rest).await.unwrap();
-    assert!(rest.ends_with(&[b'x'; LONG]));
+    assert!(rest.ends_with(&vec![b'x'; LONG]));
     let mut stuck = connect();
     stuck.send("GET /long HTTP/1.1\r\nhost: h\r\n\r\n").await;
     stuck.client.read_exact(&mut byte).await.unwrap();

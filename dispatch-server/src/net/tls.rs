@@ -1,10 +1,9 @@
 //! TLS: a certificate and its key, which may be replaced while the server runs.
 
-use crate::config::TlsFiles;
 use crate::{StartError, State};
 use parking_lot::RwLock;
 use std::convert::Infallible;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,6 +22,28 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// What HTTP/2 is called in a handshake.
 const HTTP2: &[u8] = b"h2";
+
+/// Where a certificate and its key are.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsFiles {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl TlsFiles {
+    /// Both files, or none where both are empty; else the setting that is missing, and what it should be.
+    pub(crate) fn both_or_none(
+        certificate: PathBuf,
+        key: PathBuf,
+    ) -> Result<Option<Self>, (&'static str, &'static str)> {
+        match (certificate.as_os_str().is_empty(), key.as_os_str().is_empty()) {
+            (true, true) => Ok(None),
+            (false, false) => Ok(Some(Self { certificate, key })),
+            (true, false) => Err(("tls.certificate", "must be a file, as tls.key is one")),
+            (false, true) => Err(("tls.key", "must be a file, as tls.certificate is one")),
+        }
+    }
+}
 
 /// The certificate and the means to use it.
 pub(crate) struct Tls {
@@ -69,6 +90,11 @@ impl Tls {
 /// Whether the client and the server agreed upon HTTP/2.
 pub(super) fn is_http2<T>(stream: &TlsStream<T>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(HTTP2)
+}
+
+/// Whether the client has already sent more than its part of the handshake.
+pub(super) fn has_begun<T>(stream: &TlsStream<T>) -> bool {
+    !stream.get_ref().1.wants_read()
 }
 
 /// A certificate with its key, and the files they come from.

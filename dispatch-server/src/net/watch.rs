@@ -106,12 +106,12 @@ impl Watch {
         Self { patience, doing: Mutex::new(doing) }
     }
 
-    /// The handshake is over, and this was agreed upon.
-    pub(super) fn agree(&self, http2: bool) {
-        let mut doing = self.doing.lock();
+    /// The handshake is over: what was agreed upon, and whether a request came with its end.
+    pub(super) fn agree(&self, http2: bool, begun: bool) {
+        let (mut doing, now) = (self.doing.lock(), Instant::now());
         doing.speaks = if http2 { Speaks::Http2 } else { Speaks::Http1 };
-        doing.head_since = None;
-        doing.idle_since = Instant::now();
+        doing.head_since = (begun && !http2).then_some(now);
+        doing.idle_since = now;
     }
 
     /// Whether it may go on. A deadline lies at least the shortest time after what sets it, so to look that often is enough.
