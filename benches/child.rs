@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 /// Is the server that [`Server::start`] waits for, until it is killed.
 pub(crate) fn serve(flags: Vec<String>) -> Result<Infallible, Box<dyn Error>> {
     let config = Sources { flags, ..Sources::default() }.load()?;
+    dispatch_server::raise_open_files(&config);
     tokio::runtime::Runtime::new()?.block_on(async {
         let state = State::start(config)?;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;

@@ -2,8 +2,11 @@
 
 use crate::area::Area;
 use crate::auth::{Algorithm, Grant, Issuer, Key, KeyFile, KeyHash, RatesConfig, Role, Scope, TenantId};
+use crate::http::read_origin;
+use crate::net::TlsFiles;
 use crate::postgres::DatabaseUrl;
 use crate::runner::check_rules;
+use axum::http::HeaderValue;
 use dispatch_core::{DriverId, EngineConfig, FixRules, Label, MarketId, Millis, PlaceId, StraightLine, Vehicle};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +31,10 @@ pub struct ServerConfig {
     pub(crate) rates: RatesConfig,
     pub(crate) markets: Vec<MarketConfig>,
     pub(crate) limits: Limits,
+    /// Absent where connections are plain.
+    pub(crate) tls: Option<TlsFiles>,
+    /// The web pages that may use the API.
+    pub(crate) origins: Vec<HeaderValue>,
     pub(crate) travel: StraightLine,
     pub(crate) fixes: FixRules,
     pub(crate) durability: DurabilityConfig,
@@ -86,7 +93,11 @@ pub(crate) struct MarketConfig {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limits {
     pub(crate) connections: usize,
+    pub(crate) connections_per_address: usize,
+    pub(crate) header_bytes: usize,
+    pub(crate) header_seconds: u64,
     pub(crate) idle_seconds: u64,
+    pub(crate) stall_seconds: u64,
     pub(crate) queue: usize,
     pub(crate) body_bytes: usize,
     pub(crate) batch_fixes: usize,
@@ -94,6 +105,7 @@ pub(crate) struct Limits {
     pub(crate) page: usize,
     pub(crate) request_seconds: u64,
     pub(crate) drain_seconds: u64,
+    pub(crate) drain_notice_seconds: u64,
 }
 
 /// A configuration that cannot be used.
@@ -121,6 +133,11 @@ impl ServerConfig {
     /// Where keys are kept that are made while the server runs; absent where nothing is kept.
     pub fn key_file(&self) -> Option<KeyFile> {
         (self.durability.mode != Durability::Memory).then(|| KeyFile::of(self.data_dir()))
+    }
+
+    /// Whether connections are encrypted.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some()
     }
 }
 
@@ -261,6 +278,8 @@ struct Raw {
     rates: RatesConfig,
     markets: Vec<RawMarket>,
     limits: Limits,
+    tls: RawTls,
+    cors: RawCors,
     speeds: Speeds,
     fixes: FixRules,
     rules: Table,
@@ -314,6 +333,19 @@ struct RawPostgres {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RawTls {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCors {
+    origins: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawMarket {
     id: MarketId,
     #[serde(default)]
@@ -343,6 +375,11 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
     let issuers = read_issuers(&mut check, raw.issuers);
     check_rates(&mut check, &raw.rates);
     check_limits(&mut check, &raw.limits);
+    let tls = TlsFiles::both_or_none(raw.tls.certificate, raw.tls.key);
+    let tls = tls.map_err(|(key, problem)| check.that(key, false, problem)).ok().flatten();
+    let origins = raw.cors.origins.iter().enumerate();
+    let origins =
+        origins.filter_map(|(i, text)| check.take(&format!("cors.origins[{i}]"), read_origin(text))).collect();
     let durability = durability(&mut check, raw.durability, raw.data_dir, &raw.journal);
     let postgres = postgres(&mut check, &raw.database_url, raw.postgres, durability.mode);
     if let Err(error) = raw.fixes.validate() {
@@ -361,6 +398,8 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
             rates: raw.rates,
             markets,
             limits: raw.limits,
+            tls,
+            origins,
             travel,
             fixes: raw.fixes,
             durability,
@@ -396,7 +435,11 @@ impl Problems {
 fn check_limits(check: &mut Problems, limits: &Limits) {
     let Limits {
         connections,
+        connections_per_address,
+        header_bytes,
+        header_seconds,
         idle_seconds,
+        stall_seconds,
         queue,
         body_bytes,
         batch_fixes,
@@ -404,8 +447,13 @@ fn check_limits(check: &mut Problems, limits: &Limits) {
         page,
         request_seconds,
         drain_seconds,
+        drain_notice_seconds,
     } = *limits;
     check.that("limits.connections", (1..=1_000_000).contains(&connections), "must be 1 to 1000000");
+    check.that("limits.connections_per_address", connections_per_address <= 1_000_000, "must be 0 to 1000000");
+    check.that("limits.header_bytes", (8_192..=1_048_576).contains(&header_bytes), "must be 8192 to 1048576");
+    check.that("limits.header_seconds", (1..=3_600).contains(&header_seconds), "must be 1 to 3600");
+    check.that("limits.stall_seconds", (1..=3_600).contains(&stall_seconds), "must be 1 to 3600");
     check.that("limits.idle_seconds", (1..=86_400).contains(&idle_seconds), "must be 1 to 86400");
     check.that("limits.queue", (1..=1_000_000).contains(&queue), "must be 1 to 1000000");
     check.that("limits.body_bytes", (1_024..=10_000_000).contains(&body_bytes), "must be 1024 to 10000000");
@@ -414,6 +462,7 @@ fn check_limits(check: &mut Problems, limits: &Limits) {
     check.that("limits.page", (1..=10_000).contains(&page), "must be 1 to 10000");
     check.that("limits.request_seconds", (1..=3_600).contains(&request_seconds), "must be 1 to 3600");
     check.that("limits.drain_seconds", drain_seconds <= 3_600, "must be 0 to 3600");
+    check.that("limits.drain_notice_seconds", drain_notice_seconds <= 3_600, "must be 0 to 3600");
 }
 
 fn durability(check: &mut Problems, mode: Durability, data_dir: PathBuf, journal: &RawJournal) -> DurabilityConfig {

@@ -39,9 +39,9 @@ mod auth;
 mod config;
 mod http;
 mod journal;
+mod net;
 mod postgres;
 mod runner;
-mod serve;
 mod wire;
 
 #[cfg(test)]
@@ -56,16 +56,19 @@ pub use auth::{KeyFile, KeyHash, NewKeyOptions, Role, new_key};
 pub use config::{ConfigError, DOCUMENTED_DEFAULTS, MAX_MARKETS, ServerConfig, Sources};
 pub use http::{openapi_json, router};
 pub use journal::{DataDirReport, verify_data_dir};
+pub use net::{raise_open_files, serve};
 pub use postgres::{
     DatabaseError, DatabaseReport, RetentionOptions, database_status, migrate_database, retain, verify_database,
 };
 pub use runner::{Clock, ManualClock};
-pub use serve::serve;
 
 use auth::{Auth, KeyStore, Rates};
+use net::Tls;
 use parking_lot::Mutex;
 use runner::{Handle, Runner};
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A running server without its network: markets, positions and the thread that owns the engines. Cheap to clone.
@@ -77,6 +80,10 @@ struct Shared {
     auth: Auth,
     handle: Handle,
     runner: Mutex<Option<Runner>>,
+    /// Absent where the configuration names no certificate.
+    tls: Option<Tls>,
+    /// It still answers, and not for long.
+    stopping: AtomicBool,
 }
 
 /// The journal takes no more: nothing that happened since can be relied on, and nobody was told that it can.
@@ -105,9 +112,11 @@ impl State {
                            `dispatch-server key create --role admin`";
             return Err(StartError(problem.into()));
         }
+        let tls = config.tls.as_ref().map(Tls::load).transpose()?;
         let (handle, runner) = Runner::start(&config, clock)?;
         let auth = Auth::new(keys, issuers, Rates::new(config.rates, handle.clock().clone()));
-        Ok(Self(Arc::new(Shared { config, auth, handle, runner: Mutex::new(Some(runner)) })))
+        let (runner, stopping) = (Mutex::new(Some(runner)), AtomicBool::new(false));
+        Ok(Self(Arc::new(Shared { config, auth, handle, runner, tls, stopping })))
     }
 
     /// Answers what is queued and stops deciding; requests after that are answered 503.
@@ -129,6 +138,19 @@ impl State {
         JournalFailed(self.handle().failed().await)
     }
 
+    /// Has `/health/ready` say that the server is about to stop, while requests go on being answered.
+    fn announce_stop(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::Relaxed)
+    }
+
+    fn tls(&self) -> Option<&Tls> {
+        self.0.tls.as_ref()
+    }
+
     fn config(&self) -> &ServerConfig {
         &self.0.config
     }
@@ -142,7 +164,7 @@ impl State {
     }
 
     /// Reads keys anew that the command line or an issuer changed, once a second, for as long as it is polled. [`serve`] does.
-    pub async fn keep_keys_fresh(&self) {
+    pub async fn keep_keys_fresh(&self) -> Infallible {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         loop {
             ticks.tick().await;

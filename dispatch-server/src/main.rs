@@ -5,8 +5,8 @@ mod key_command;
 
 use clap::{Args, Parser, Subcommand};
 use dispatch_server::{
-    DOCUMENTED_DEFAULTS, RetentionOptions, ServerConfig, Sources, State, database_status, migrate_database, retain,
-    serve, verify_data_dir, verify_database,
+    DOCUMENTED_DEFAULTS, RetentionOptions, ServerConfig, Sources, State, database_status, migrate_database,
+    raise_open_files, retain, serve, verify_data_dir, verify_database,
 };
 use journal_command::JournalCommand;
 use key_command::KeyCommand;
@@ -162,9 +162,11 @@ async fn run_server(config: ServerConfig) -> Result<(), Box<dyn Error>> {
     let listener = tokio::net::TcpListener::bind(config.listen).await;
     let listener = listener.map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
     let address = listener.local_addr()?;
+    let scheme = if config.has_tls() { "https" } else { "http" };
+    raise_open_files(&config);
     let state = State::start(config)?;
     let interrupted = interrupted()?;
-    tracing::info!("listening on http://{address}, the API is shown at http://{address}/docs/");
+    tracing::info!("listening on {scheme}://{address}, the API is shown at {scheme}://{address}/docs/");
     serve(state, listener, interrupted).await?;
     tracing::info!("stopped");
     Ok(())

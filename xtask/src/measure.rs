@@ -116,6 +116,29 @@ const MEASUREMENTS: &[Measurement] = &[
         ],
     },
     Measurement {
+        name: "siege",
+        about: "requests of others while 5,000 connections take a place and do nothing with it, by the program `siege`",
+        command: &[
+            "run",
+            "--quiet",
+            "--release",
+            "--locked",
+            "--package",
+            "dispatch-benches",
+            "--bin",
+            "siege",
+            "--",
+            "--slow",
+            "5000",
+        ],
+        readings: &[
+            Reading { field: "p99_calm_ms", unit: "ms" },
+            Reading { field: "p99_ms", unit: "ms" },
+            Reading { field: "rss_calm_mb", unit: "MB" },
+            Reading { field: "rss_peak_mb", unit: "MB" },
+        ],
+    },
+    Measurement {
         name: "recovery",
         about: "a start from a journal of a million records with 100,000 drivers: how long, and the memory beside a running server's",
         command: &[

@@ -102,6 +102,9 @@ pub(super) async fn live() -> Response {
 }
 
 pub(super) async fn ready(Extract(state): Extract<State>) -> Result<Response, Problem> {
+    if state.is_stopping() {
+        return Err(Error::Stopping.into());
+    }
     let lag = state.handle().lag();
     if lag.is_some_and(|lag| lag.holds_answers()) {
         return Err(Error::DatabaseAway.into());

@@ -4,6 +4,7 @@ mod docs;
 mod drivers;
 mod etag;
 mod extract;
+mod headers;
 mod keys;
 mod markets;
 mod offers;
@@ -12,6 +13,7 @@ mod orders;
 mod problem;
 mod routes;
 
+pub(crate) use headers::read_origin;
 pub use openapi::openapi_json;
 
 use crate::State;
@@ -43,7 +45,8 @@ pub fn router(state: State) -> Router {
         let guarded = (route.mount)().route_layer(from_fn_with_state((state.clone(), route), guard));
         router = router.route(route.path, guarded);
     }
-    router.fallback(unknown_route).method_not_allowed_fallback(unknown_method).with_state(state)
+    let router = router.fallback(unknown_route).method_not_allowed_fallback(unknown_method);
+    headers::lay(router, state.config()).with_state(state)
 }
 
 async fn unknown_route(OriginalUri(uri): OriginalUri) -> Problem {
@@ -68,7 +71,7 @@ async fn guard(
     if state.auth().is_open()
         && let Some(address) = address
     {
-        check_local(address, request.headers())?;
+        check_local(address, &request, &state.config().origins)?;
     }
     let principal = state.auth().identify(bearer(request.headers()), state.handle().now());
     let Some(principal) = principal else {
@@ -119,17 +122,21 @@ async fn once(
     Ok((Some(once), kept.map(|_| Body::from(body))))
 }
 
-/// Without keys only this machine is answered, and of its browsers only pages that come from here: neither pages from
-/// elsewhere that post here, nor those whose name was made to lead here.
-fn check_local(address: IpAddr, headers: &HeaderMap) -> Result<(), Problem> {
+/// Without keys only this machine is answered, and of its browsers only pages that come from here or from a listed origin: neither
+/// pages from elsewhere that post here, nor those whose name was made to lead here.
+fn check_local(address: IpAddr, request: &Request, origins: &[HeaderValue]) -> Result<(), Problem> {
     if !address.to_canonical().is_loopback() {
         return Err(Problem::remote_without_keys());
     }
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let host = text(header::HOST);
-    let ours = host.is_none_or(names_this_machine);
-    let same =
-        text(header::ORIGIN).is_none_or(|origin| origin.split_once("://").is_some_and(|(_, from)| Some(from) == host));
+    let header = |name| request.headers().get(name);
+    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    // HTTP/2 has the host in the address that is asked for.
+    let host = header(header::HOST).map(text).or_else(|| request.uri().authority().map(Authority::to_string));
+    let ours = host.as_deref().is_none_or(names_this_machine);
+    let same = header(header::ORIGIN).is_none_or(|origin| {
+        let from_here = text(origin).split_once("://").is_some_and(|(_, from)| Some(from) == host.as_deref());
+        from_here || origins.contains(origin)
+    });
     if ours && same { Ok(()) } else { Err(Problem::foreign_page()) }
 }
 

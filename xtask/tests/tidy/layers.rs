@@ -61,6 +61,12 @@ const SERVER: &[Reserved] = &[
         homes: &["wire", "config", "journal", "postgres"],
         why: "only wire knows the API's JSON, and config the file",
     },
+    Reserved { path: "tokio_rustls", homes: &["net"], why: "only net knows how bytes come and go" },
+    Reserved {
+        path: "hyper_util",
+        homes: &["net", "telemetry"],
+        why: "only net knows how bytes come and go, and telemetry its port",
+    },
     Reserved { path: "sqlx", homes: &["postgres"], why: "only postgres knows the database" },
 ];
 
