@@ -4,6 +4,7 @@ use crate::area::Area;
 use crate::auth::{Grant, Key, KeyHash, Keys};
 use crate::postgres::DatabaseUrl;
 use crate::runner::check_rules;
+use crate::telemetry::{LogFormat, TraceConfig};
 use dispatch_core::{DriverId, EngineConfig, FixRules, Label, MarketId, Millis, PlaceId, StraightLine, Vehicle};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,11 @@ pub struct ServerConfig {
     pub(crate) durability: DurabilityConfig,
     /// Absent where what happens goes to no database.
     pub(crate) postgres: Option<PostgresConfig>,
+    /// How the log looks.
+    pub log: LogFormat,
+    /// Where metrics and health are shown without a key, if anywhere.
+    pub admin: Option<SocketAddr>,
+    pub(crate) trace: Option<TraceConfig>,
 }
 
 /// What an answer promises.
@@ -253,7 +259,29 @@ struct Raw {
     limits: Limits,
     speeds: Speeds,
     fixes: FixRules,
+    log: RawLog,
+    admin: RawAdmin,
+    trace: RawTrace,
     rules: Table,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLog {
+    format: LogFormat,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAdmin {
+    listen: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTrace {
+    otlp_endpoint: String,
+    sample: f64,
 }
 
 #[derive(Deserialize)]
@@ -335,6 +363,10 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
     let drivers = markets.iter().map(|market| market.rules.limits.drivers).max().unwrap_or(0);
     let roomy = raw.fixes.max_drivers >= drivers;
     check.that("fixes.max_drivers", roomy, &format!("must be at least {drivers}, as limits.drivers of the rules"));
+    let admin = raw.admin.listen;
+    let admin = (!admin.is_empty()).then(|| admin.parse().map_err(|_| "must be an address and a port"));
+    let admin = admin.and_then(|admin| check.take("admin.listen", admin));
+    let trace = check.take("trace", TraceConfig::read(raw.trace.otlp_endpoint, raw.trace.sample));
     match (listen, travel) {
         (Some(listen), Some(travel)) if check.0.is_empty() => Ok(ServerConfig {
             listen,
@@ -345,6 +377,9 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
             fixes: raw.fixes,
             durability,
             postgres,
+            log: raw.log.format,
+            admin,
+            trace: trace.flatten(),
         }),
         _ => {
             // What is wrong with the rules is wrong in every market that has them.

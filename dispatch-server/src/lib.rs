@@ -42,6 +42,7 @@ mod journal;
 mod postgres;
 mod runner;
 mod serve;
+mod telemetry;
 mod wire;
 
 #[cfg(test)]
@@ -61,11 +62,13 @@ pub use postgres::{
 };
 pub use runner::{Clock, ManualClock};
 pub use serve::serve;
+pub use telemetry::{LogFormat, Telemetry, TelemetryError, metrics_markdown, serve_admin};
 
 use parking_lot::Mutex;
 use runner::{Handle, Runner};
 use std::sync::Arc;
 use std::time::Duration;
+use telemetry::Metrics;
 
 /// A running server without its network: markets, positions and the thread that owns the engines. Cheap to clone.
 #[derive(Clone)]
@@ -73,6 +76,7 @@ pub struct State(Arc<Shared>);
 
 struct Shared {
     config: ServerConfig,
+    metrics: Arc<Metrics>,
     handle: Handle,
     runner: Mutex<Option<Runner>>,
 }
@@ -95,8 +99,10 @@ impl State {
 
     /// The same on another clock.
     pub fn start_with_clock(config: ServerConfig, clock: Clock) -> Result<Self, StartError> {
-        let (handle, runner) = Runner::start(&config, clock)?;
-        Ok(Self(Arc::new(Shared { config, handle, runner: Mutex::new(Some(runner)) })))
+        let metrics = Metrics::new(http::operations());
+        metrics.keep_small().map_err(|error| StartError(format!("no thread for metrics: {error}")))?;
+        let (handle, runner) = Runner::start(&config, clock, &metrics)?;
+        Ok(Self(Arc::new(Shared { config, metrics, handle, runner: Mutex::new(Some(runner)) })))
     }
 
     /// Answers what is queued and stops deciding; requests after that are answered 503.
@@ -116,6 +122,13 @@ impl State {
     /// again. [`serve`] sees to it.
     pub async fn failed(&self) -> JournalFailed {
         JournalFailed(self.handle().failed().await)
+    }
+
+    /// The metrics of this server, in the text format of Prometheus. Takes a few milliseconds and asks the system: not for a thread
+    /// that serves others.
+    pub fn metrics(&self) -> String {
+        self.handle().measure(&self.0.metrics);
+        self.0.metrics.render()
     }
 
     fn config(&self) -> &ServerConfig {

@@ -1,5 +1,6 @@
 //! The network: how many connections there are, and how long each may say nothing.
 
+use crate::telemetry::Open;
 use crate::{JournalFailed, State, router};
 use axum::extract::{ConnectInfo, Request};
 use axum::serve::Listener;
@@ -45,10 +46,11 @@ pub async fn serve(
             app.call(request)
         });
         let connection = open.watch(http.serve_connection(TokioIo::new(stream), answer));
+        let counted = Open::new(state.0.metrics.clone());
         tokio::spawn(async move {
             // A connection that broke off is the client's affair.
             let _ = connection.await;
-            drop(place);
+            drop((place, counted));
         });
     };
     drop(listener);

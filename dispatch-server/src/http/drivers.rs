@@ -6,6 +6,7 @@ use super::{USUAL_PAGE, json, ok, page_size};
 use crate::State;
 use crate::auth::Caller;
 use crate::runner::{Error, FixResult, Page, World};
+use crate::telemetry::FixOutcome;
 use crate::wire::{
     self, Code, DriverPosition, DriverReply, DriversQuery, DriversReply, NearDriver, NearestQuery, NearestReply,
     PlannedShiftBody, PositionItem, PositionOutcome, PositionReply, PositionsReply, RateDriver, RegisterDriver,
@@ -171,11 +172,19 @@ pub(super) async fn report_batch(
     let results = body.positions.into_iter().map(|item| {
         let (driver, position, at) = match DriverPosition::read(&item) {
             Ok(item) => item,
-            Err(detail) => return PositionItem { outcome: PositionOutcome::Invalid, detail: Some(detail) },
+            Err(detail) => {
+                state.handle().fleet().count(FixOutcome::Invalid);
+                return PositionItem { outcome: PositionOutcome::Invalid, detail: Some(detail) };
+            }
         };
         let covered = caller.grant.covers_driver(&driver);
-        let reported =
-            if covered { state.handle().fleet().report(&driver, position, at) } else { Err(unknown(driver)) };
+        let fleet = state.handle().fleet();
+        let reported = if covered {
+            fleet.report(&driver, position, at)
+        } else {
+            fleet.count(FixOutcome::UnknownDriver);
+            Err(unknown(driver))
+        };
         PositionItem {
             outcome: reported.map_or(PositionOutcome::UnknownDriver, |result: FixResult| result.into()),
             detail: None,

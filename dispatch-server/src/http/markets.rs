@@ -85,11 +85,11 @@ pub(super) async fn stats(
     Ok(ok(&state.ask(count).await?))
 }
 
-pub(super) async fn live() -> Response {
+pub(crate) async fn live() -> Response {
     ok(&HealthReply::live())
 }
 
-pub(super) async fn ready(Extract(state): Extract<State>) -> Result<Response, Problem> {
+pub(crate) async fn ready(Extract(state): Extract<State>) -> Result<Response, Problem> {
     let lag = state.handle().lag();
     if lag.is_some_and(|lag| lag.holds_answers()) {
         return Err(Error::DatabaseAway.into());

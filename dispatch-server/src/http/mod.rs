@@ -11,12 +11,14 @@ mod orders;
 mod problem;
 mod routes;
 
+pub(crate) use markets::{live, ready};
 pub use openapi::openapi_json;
 
 use crate::State;
 use crate::auth::{Caller, Grant};
 use crate::journal::{Mark, Once};
 use crate::runner::{Done, Error, Page, Spot, World};
+use crate::telemetry::{Operation, Seen, observe};
 use crate::wire::{self, Answer, Cursor};
 use axum::RequestPartsExt;
 use axum::Router;
@@ -26,7 +28,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use dispatch_core::DriverId;
+use dispatch_core::{DriverId, OrderId};
 use extract::IfNoneMatch;
 use problem::Problem;
 use routes::{Access, ROUTES, Route};
@@ -42,7 +44,13 @@ pub fn router(state: State) -> Router {
         let guarded = (route.mount)().route_layer(from_fn_with_state((state.clone(), route), guard));
         router = router.route(route.path, guarded);
     }
-    router.fallback(unknown_route).method_not_allowed_fallback(unknown_method).with_state(state)
+    let router = router.fallback(unknown_route).method_not_allowed_fallback(unknown_method);
+    router.layer(from_fn_with_state(state.clone(), observe)).with_state(state)
+}
+
+/// All operations, for whoever counts them.
+pub(crate) fn operations() -> impl Iterator<Item = Operation> {
+    ROUTES.iter().map(Route::operation)
 }
 
 async fn unknown_route(OriginalUri(uri): OriginalUri) -> Problem {
@@ -59,6 +67,8 @@ async fn guard(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
+    let seen = Seen::of(&request);
+    seen.operation(route.operation());
     let Access::Roles(roles, own) = route.access else { return Ok(next.run(request).await) };
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
     let keys = &state.config().keys;
@@ -68,12 +78,18 @@ async fn guard(
         check_local(address, request.headers())?;
     }
     let (grant, name) = keys.identify(bearer(request.headers())).ok_or_else(Problem::unauthenticated)?;
+    seen.role(grant.role().name());
     if !roles.contains(&grant.role()) {
         return Err(Problem::forbidden(grant.role()));
     }
     let (mut parts, body) = request.into_parts();
-    if own == routes::Own::Driver {
-        check_own_driver(&grant, parts.extract::<RawPathParams>().await.ok().as_ref())?;
+    if matches!(own, routes::Own::Driver | routes::Own::Order) {
+        let params = parts.extract::<RawPathParams>().await.ok();
+        if own == routes::Own::Driver {
+            check_own_driver(&grant, params.as_ref())?;
+        } else if let Some(Ok(order)) = params.as_ref().map(|params| OrderId::new(extract::path_id(params))) {
+            seen.order(&order);
+        }
     }
     let user_agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);
     let mut caller = Caller { grant, name, address, user_agent, once: None };

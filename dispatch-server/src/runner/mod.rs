@@ -1,8 +1,10 @@
 //! The runner: one thread that owns the engines and the clock. Everybody else asks it, through a bounded queue.
 
 mod clock;
+mod figures;
 mod fleet;
 mod ledger;
+mod measures;
 mod world;
 
 pub use clock::{Clock, ManualClock};
@@ -14,14 +16,18 @@ use crate::StartError;
 use crate::config::{Durability, ServerConfig};
 use crate::journal::{self, AbortOnPanic, Commits, Failed, Image, Reply, Room};
 use crate::postgres::{Database, Lag, Projection};
+use crate::telemetry::{Metrics, STEPS};
 use clock::Steps;
 use dispatch_core::{ConfigError, DriverId, Engine, EngineConfig, MarketId, Millis, Refusal, StraightLine};
+use measures::Measures;
+use metrics::Gauge;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
+use tracing::Span;
 
 /// Why something asked of the runner was not done.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -92,6 +98,8 @@ pub(crate) struct Handle {
     failure: Option<watch::Receiver<Option<String>>>,
     projection: Option<Arc<Projection>>,
     room: Option<Room>,
+    queue_depth: Gauge,
+    measures: Measures,
 }
 
 /// The runner's thread.
@@ -99,11 +107,11 @@ pub(crate) struct Runner(JoinHandle<()>);
 
 impl Runner {
     /// Reads what is kept, opens the markets and starts the thread.
-    pub(crate) fn start(config: &ServerConfig, clock: Clock) -> Result<(Handle, Self), StartError> {
+    pub(crate) fn start(config: &ServerConfig, clock: Clock, metrics: &Metrics) -> Result<(Handle, Self), StartError> {
         let database = config.postgres.as_ref().map(Database::new);
         let fits = |image: &Image| world::restores(config, image).map_err(|StartError(problem)| problem);
         let restore = database.as_ref().map(|database| |directory: &str| database.restore(directory, fits));
-        let opened = journal::open(&config.durability, clock.now(), restore);
+        let opened = journal::open(&config.durability, clock.now(), restore, &metrics.journal);
         let (image, commits, followed) = opened.map_err(StartError)?;
         let projection = database.zip(followed).map(|(database, followed)| Projection::start(database, followed));
         let projection = projection.transpose();
@@ -118,15 +126,17 @@ impl Runner {
         }
         let clock = clock.not_before(image.at);
         let samples = projection.as_ref().map(|projection| projection.samples());
-        let fleet = Arc::new(Fleet::new(clock.clone(), samples));
-        let world = World::new(config, image, fleet.clone(), clock.now())?;
+        let fleet = Arc::new(Fleet::new(clock.clone(), samples, metrics.fixes.clone()));
+        let world = World::new(config, image, fleet.clone(), clock.now(), metrics)?;
         let failure = commits.failure();
         let (queue, messages) = sync_channel(config.limits.queue);
         let followed = projection.clone();
+        let measures = Measures::new(config, metrics, &world, &commits);
+        let (queue_depth, waiting) = (metrics.queue_depth.clone(), metrics.queue_depth.clone());
         let run = move || {
             let _abort = AbortOnPanic("runner");
             // Who could not write has said so, and stops the server.
-            let _ = run(world, &messages, &clock, &commits);
+            let _ = run(world, &messages, &clock, &commits, &waiting);
             drop(messages);
             drop(commits);
             if let Some(projection) = followed {
@@ -136,7 +146,8 @@ impl Runner {
         let thread = std::thread::Builder::new().name("runner".into()).spawn(run);
         let thread = thread.map_err(|error| StartError(format!("no thread for the runner: {error}")))?;
         let room = (config.durability.mode != Durability::Memory).then(|| config.durability.room());
-        Ok((Handle { queue, stopping: Arc::default(), fleet, failure, projection, room }, Self(thread)))
+        let stopping = Arc::default();
+        Ok((Handle { queue, stopping, fleet, failure, projection, room, queue_depth, measures }, Self(thread)))
     }
 
     /// Waits until everything that was asked is answered. Blocks.
@@ -149,7 +160,13 @@ impl Runner {
 /// How often to look whether what is done can become durable, where somebody else has a say in it.
 const LOOK: Duration = Duration::from_millis(50);
 
-fn run(mut world: World, messages: &Receiver<Message>, clock: &Clock, commits: &Commits) -> Result<(), Failed> {
+fn run(
+    mut world: World,
+    messages: &Receiver<Message>,
+    clock: &Clock,
+    commits: &Commits,
+    waiting: &Gauge,
+) -> Result<(), Failed> {
     let mut steps = Steps::default();
     loop {
         if let Some(news) = steps.watch(clock.wall_ahead()) {
@@ -166,6 +183,7 @@ fn run(mut world: World, messages: &Receiver<Message>, clock: &Clock, commits: &
         };
         match message {
             Ok(Message::Do(job)) => {
+                waiting.decrement(1.0);
                 world.pass_time(clock.now(), commits.is_open());
                 world.ledger().settle(commits.durable());
                 let (reply, at_once) = job(&mut world);
@@ -195,15 +213,27 @@ impl Handle {
             return Err(Error::Stopping);
         }
         let (reply, answer) = oneshot::channel();
+        let request = Span::current();
         let job = Box::new(move |world: &mut World| {
-            let answer = job(world);
+            let _request = request.enter();
+            let answer = tracing::debug_span!(target: STEPS, "decide").in_scope(|| job(world));
             let at_once = is_known(&answer);
-            // Who asked may have gone away meanwhile; what was asked is done all the same.
-            (Box::new(|| drop(reply.send(answer))) as Reply, at_once)
+            let commit = tracing::debug_span!(target: STEPS, "commit");
+            let reply = move || {
+                // Before the answer: whoever has it may look at the trace.
+                drop(commit);
+                // Who asked may have gone away meanwhile; what was asked is done all the same.
+                drop(reply.send(answer));
+            };
+            (Box::new(reply) as Reply, at_once)
         });
-        self.queue.try_send(Message::Do(job)).map_err(|error| match error {
-            TrySendError::Full(_) => Error::Busy,
-            TrySendError::Disconnected(_) => Error::Stopping,
+        self.queue_depth.increment(1.0);
+        self.queue.try_send(Message::Do(job)).map_err(|error| {
+            self.queue_depth.decrement(1.0);
+            match error {
+                TrySendError::Full(_) => Error::Busy,
+                TrySendError::Disconnected(_) => Error::Stopping,
+            }
         })?;
         let is_ending = || self.stopping.load(Ordering::SeqCst) || self.has_failed();
         answer.await.map_err(|_| if is_ending() { Error::Stopping } else { Error::Late })
@@ -232,6 +262,11 @@ impl Handle {
     /// How far the database is behind, if there is one.
     pub(crate) fn lag(&self) -> Option<Lag> {
         self.projection.as_ref().map(|projection| projection.lag())
+    }
+
+    /// Sets what is known only when somebody asks. Reads the disk.
+    pub(crate) fn measure(&self, metrics: &Metrics) {
+        self.measures.take(metrics, self.lag(), self.projection.as_ref().map(|projection| projection.lag_time()));
     }
 
     /// Whether there is so little room on the disk that new orders have to wait.

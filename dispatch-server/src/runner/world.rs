@@ -1,6 +1,7 @@
 //! The markets and what callers do with them. Everything here happens on the runner's thread.
 
 use super::Error;
+use super::figures::Figures;
 use super::fleet::{Fleet, Sightings};
 use super::ledger::{Done, Ledger};
 use crate::StartError;
@@ -8,6 +9,7 @@ use crate::area::Area;
 use crate::auth::{Caller, Grant};
 use crate::config::{MarketConfig, ServerConfig};
 use crate::journal::Image;
+use crate::telemetry::Metrics;
 use dispatch_core::{
     Action, Actor, Command, ConfigError, ConfigProblem, Driver, DriverId, DriverSpec, Engine, Eta, Event, EventKind,
     Explanation, FixRules, MarketId, Millis, Offer, OfferId, Opinion, Order, OrderId, OrderSpec, Position, Positions,
@@ -16,6 +18,7 @@ use dispatch_core::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// One market: its engine and its positions.
 pub(crate) struct Market {
@@ -27,6 +30,7 @@ pub(crate) struct Market {
     left: BTreeSet<DriverId>,
     /// What the last window saw; kept for its memory.
     positions: Positions,
+    figures: Figures,
 }
 
 impl Market {
@@ -55,8 +59,10 @@ impl Market {
         if self.engine.next_deadline().is_none_or(|at| at > now) {
             return Vec::new();
         }
+        let began = Instant::now();
         self.sightings.snapshot(&mut self.positions);
         let events = self.engine.advance(now, &self.positions);
+        self.figures.window(began.elapsed());
         self.note(&events, fleet);
         events
     }
@@ -68,7 +74,8 @@ impl Market {
     }
 
     /// Searches find who could get an order; whether a driver can changes with these events alone.
-    fn note(&self, events: &[Event], fleet: &Fleet) {
+    fn note(&mut self, events: &[Event], fleet: &Fleet) {
+        self.figures.note(&self.engine, events);
         for event in events {
             if let EventKind::ShiftStarted { driver, .. }
             | EventKind::ShiftEnding { driver }
@@ -159,6 +166,7 @@ impl World {
         image: Image,
         fleet: Arc<Fleet>,
         now: Timestamp,
+        metrics: &Metrics,
     ) -> Result<Self, StartError> {
         fits(config, &image)?;
         let Image { markets: mut kept, homes, keys, .. } = image;
@@ -169,7 +177,7 @@ impl World {
             let kept = kept.remove(&market.id);
             // Since its own last event: it may have stood still while others went on.
             let down_for = kept.as_ref().map(|snapshot| now - snapshot.state().at);
-            world.open(market, kept, &travel, config.fixes)?;
+            world.open(market, kept, &travel, config.fixes, metrics)?;
             if let Some(down_for) = down_for {
                 world.resume(&market.id, down_for);
             }
@@ -188,6 +196,7 @@ impl World {
         kept: Option<Snapshot>,
         travel: &Arc<dyn TravelTime>,
         fixes: FixRules,
+        metrics: &Metrics,
     ) -> Result<(), StartError> {
         let MarketConfig { id, area, rules } = config;
         let wrong = |problem: &dyn std::fmt::Display| StartError(format!("market {id}: {problem}"));
@@ -208,7 +217,8 @@ impl World {
         };
         let sightings = Sightings::new(id.clone(), fixes).map_err(|error| wrong(&error))?;
         let (left, positions) = (BTreeSet::new(), Positions::default());
-        self.markets.push(Market { id: id.clone(), area: area.clone(), engine, sightings, left, positions });
+        let figures = Figures::new(metrics, id, engine.state());
+        self.markets.push(Market { id: id.clone(), area: area.clone(), engine, sightings, left, positions, figures });
         Ok(())
     }
 
@@ -221,6 +231,7 @@ impl World {
                     self.fleet.set_available(id, is_able(driver));
                 } else {
                     market.left.insert(id.clone());
+                    market.figures.left(id);
                 }
             }
         }
@@ -391,7 +402,9 @@ impl World {
             self.command(&market, caller, Action::RateDriver { driver: id.clone(), rating })?;
         }
         if let Some(home) = home.as_ref().filter(|home| **home != market) {
-            self.market_mut(home).left.insert(id.clone());
+            let home = self.market_mut(home);
+            home.left.insert(id.clone());
+            home.figures.left(&id);
         }
         if home.as_ref() != Some(&market) {
             self.ledger.record(self.now, &market).joined = Some(id.clone());
