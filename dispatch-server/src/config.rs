@@ -4,7 +4,7 @@ use crate::area::Area;
 use crate::auth::{Grant, Key, KeyHash, Keys};
 use crate::postgres::DatabaseUrl;
 use crate::runner::check_rules;
-use crate::telemetry::{LogFormat, TraceConfig};
+use crate::telemetry::TraceConfig;
 use dispatch_core::{DriverId, EngineConfig, FixRules, Label, MarketId, Millis, PlaceId, StraightLine, Vehicle};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +51,16 @@ pub(crate) enum Durability {
     Sync,
     /// What was answered survives the machine: it is in the database, too.
     Postgres,
+}
+
+/// How the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object in each line.
+    Json,
 }
 
 /// Where and how what happens is kept.

@@ -54,7 +54,7 @@ mod common;
 mod tests;
 
 pub use auth::{KeyHash, Role, new_key};
-pub use config::{ConfigError, DOCUMENTED_DEFAULTS, MAX_MARKETS, ServerConfig, Sources};
+pub use config::{ConfigError, DOCUMENTED_DEFAULTS, LogFormat, MAX_MARKETS, ServerConfig, Sources};
 pub use http::{openapi_json, router};
 pub use journal::{DataDirReport, verify_data_dir};
 pub use postgres::{
@@ -62,7 +62,7 @@ pub use postgres::{
 };
 pub use runner::{Clock, ManualClock};
 pub use serve::serve;
-pub use telemetry::{LogFormat, Telemetry, TelemetryError, metrics_markdown, serve_admin};
+pub use telemetry::{Telemetry, TelemetryError, metrics_markdown, serve_admin};
 
 use parking_lot::Mutex;
 use runner::{Handle, Runner};

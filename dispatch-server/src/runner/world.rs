@@ -334,8 +334,9 @@ impl World {
     }
 
     fn give(&mut self, market: &MarketId, command: Command) -> Result<(), Refusal> {
-        let (now, fleet) = (self.now, self.fleet.clone());
+        let (now, fleet, action) = (self.now, self.fleet.clone(), command.action.name());
         let events = self.market_mut(market).handle(now, command, &fleet)?;
+        tracing::debug!(%market, action, events = events.len(), "carried out");
         if !events.is_empty() {
             self.ledger.record(self.now, market).events.extend(events);
         }

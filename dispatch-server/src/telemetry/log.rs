@@ -1,7 +1,7 @@
 //! The log of a process, and where its traces go.
 
 use super::trace::{self, REQUEST, STEPS};
-use crate::ServerConfig;
+use crate::{LogFormat, ServerConfig};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -9,16 +9,6 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
-
-/// How the log looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// A line for people.
-    Text,
-    /// A JSON object in each line.
-    Json,
-}
 
 /// The log and the traces of a process, as a configuration says.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ pub(crate) mod table;
 mod trace;
 
 pub use admin::serve_admin;
-pub use log::{LogFormat, Telemetry, TelemetryError};
+pub use log::{Telemetry, TelemetryError};
 pub(crate) use metrics::{FixOutcome, Fixes, Journal, Metrics, Open, Operation};
 pub(crate) use request::{Problematic, Seen, observe};
 pub use table::metrics_markdown;

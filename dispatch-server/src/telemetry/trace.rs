@@ -11,6 +11,7 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -59,7 +60,7 @@ impl TraceConfig {
 pub(super) fn provider(config: &TraceConfig) -> Result<SdkTracerProvider, String> {
     let exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(Collector(Handle::current()))
+        .with_http_client(Collector { runtime: Handle::current(), is_away: AtomicBool::new(false) })
         .with_endpoint(&config.endpoint)
         .with_timeout(PATIENCE)
         .build()
@@ -88,13 +89,29 @@ pub(super) fn follow(span: &Span, headers: &HeaderMap) {
 /// Posts batches to a collector, one connection each: there is one every few seconds. The thread that waits for it is that of
 /// the batches alone.
 #[derive(Debug)]
-struct Collector(Handle);
+struct Collector {
+    runtime: Handle,
+    is_away: AtomicBool,
+}
 
 #[async_trait]
 impl HttpClient for Collector {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         // The caller's thread has no runtime.
-        self.0.spawn(tokio::time::timeout(PATIENCE, post(request))).await??
+        let sent = self.runtime.spawn(async { tokio::time::timeout(PATIENCE, post(request)).await? });
+        let sent = sent.await.map_err(HttpError::from).flatten();
+        let problem = match &sent {
+            Ok(response) if response.status().is_success() => None,
+            Ok(response) => Some(response.status().to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if self.is_away.swap(problem.is_some(), Ordering::Relaxed) != problem.is_some() {
+            match problem {
+                Some(problem) => tracing::warn!("the collector does not take traces, which are lost: {problem}"),
+                None => tracing::info!("the collector takes traces again"),
+            }
+        }
+        sent
     }
 }
 
