@@ -119,7 +119,9 @@ impl<K: Ord + Clone, V: Default> Tally<K, V> {
     fn set(&mut self, id: &K, status: usize) {
         let before = self.entry(id).status.replace(status);
         if before != Some(status) {
-            before.into_iter().for_each(|before| self.count(before, -1));
+            if let Some(before) = before {
+                self.count(before, -1);
+            }
             self.count(status, 1);
         }
     }
@@ -217,7 +219,9 @@ impl Figures {
             EventKind::OrderHeld { order, reason, slack, .. } => self.held(state, order, *reason, *slack, now),
             EventKind::OfferMade { driver, orders, .. } => {
                 self.offers_made.increment(1);
-                orders.iter().for_each(|order| self.offered(order, now));
+                for order in orders {
+                    self.offered(order, now);
+                }
                 self.driver(state, driver);
             }
             EventKind::OfferClosed { offer, outcome } => {
@@ -227,7 +231,9 @@ impl Figures {
                 }
             }
             EventKind::Assigned { orders, driver, .. } => {
-                orders.iter().for_each(|order| self.assigned(engine, order, driver, now));
+                for order in orders {
+                    self.assigned(engine, order, driver, now);
+                }
                 self.driver(state, driver);
             }
             EventKind::Returned { order, driver, .. } => {

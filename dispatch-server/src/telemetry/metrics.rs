@@ -5,6 +5,7 @@ use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, 
 use metrics_exporter_prometheus::formatting::{write_help_line, write_type_line};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,7 +89,7 @@ impl Metrics {
             let name = table::CPU_TIME.name;
             write_help_line(&mut text, name, None, None, table::CPU_TIME.help);
             write_type_line(&mut text, name, None, None, table::CPU_TIME.kind.name());
-            text += &format!("{name} {seconds}\n\n");
+            writeln!(text, "{name} {seconds}\n").expect("texts take everything");
         }
         text
     }

@@ -1,6 +1,8 @@
 //! Every metric there is: its name, kind, labels, unit, buckets and meaning. What is registered, `docs/metrics.md`, and the names that
 //! alerts and the dashboard may use all come from here.
 
+use std::fmt::Write;
+
 /// One metric.
 #[derive(Debug)]
 pub(crate) struct Metric {
@@ -163,7 +165,8 @@ pub fn metrics_markdown() -> String {
     let mut text = String::from(INTRODUCTION);
     for Metric { name, kind, labels, unit, help, .. } in TABLE {
         let labels = labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
-        text += &format!("| `{name}` | {} | {labels} | {unit} | {help} |\n", kind.name());
+        let kind = kind.name();
+        writeln!(text, "| `{name}` | {kind} | {labels} | {unit} | {help} |").expect("texts take everything");
     }
     text
 }

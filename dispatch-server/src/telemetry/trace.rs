@@ -106,9 +106,10 @@ impl HttpClient for Collector {
             Err(error) => Some(error.to_string()),
         };
         if self.is_away.swap(problem.is_some(), Ordering::Relaxed) != problem.is_some() {
-            match problem {
-                Some(problem) => tracing::warn!("the collector does not take traces, which are lost: {problem}"),
-                None => tracing::info!("the collector takes traces again"),
+            if let Some(problem) = problem {
+                tracing::warn!("the collector does not take traces, which are lost: {problem}");
+            } else {
+                tracing::info!("the collector takes traces again");
             }
         }
         sent
