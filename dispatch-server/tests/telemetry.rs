@@ -165,24 +165,32 @@ async fn a_day_is_told_without_secrets_and_places() {
     }
     let told: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     assert!(told.iter().all(Value::is_object));
-    let request = |line: &Value, field: &str| line.pointer(&format!("/spans/0/{field}")).cloned().unwrap_or_default();
+    let request_id = |line: &Value| line.pointer("/spans/0/request_id").cloned().unwrap_or_default();
+    // All that is told of a request has its id.
+    let of_requests = |line: &&Value| line["message"] == "answered" || line["message"] == "carried out";
+    assert!(
+        told.iter()
+            .filter(of_requests)
+            .filter(|line| line["action"] != "resume")
+            .all(|line| request_id(line).is_string())
+    );
     let answered: Vec<_> = told.iter().filter(|line| line["message"] == "answered").collect();
-    let placed = answered.iter().find(|line| request(line, "request_id") == "request-1").unwrap();
+    let placed = answered.iter().find(|line| request_id(line) == "request-1").unwrap();
     assert_eq!((&placed["level"], &placed["status"]), (&json!("INFO"), &json!(201)), "{placed}");
-    assert_eq!((request(placed, "operation"), request(placed, "role")), (json!("submitOrder"), json!("merchant")));
+    assert_eq!((&placed["operation"], &placed["role"]), (&json!("submitOrder"), &json!("merchant")));
     assert!(placed["duration_ms"].as_f64().unwrap() > 0.0);
-    let progress = answered.iter().find(|line| request(line, "operation") == "progressOrder").unwrap();
-    assert_eq!(request(progress, "order"), "order-1");
+    let progress = answered.iter().find(|line| line["operation"] == "progressOrder").unwrap();
+    assert_eq!(progress["order"], "order-1");
     let refused = answered.iter().find(|line| line["status"] == 403).unwrap();
     assert_eq!((&refused["level"], &refused["code"]), (&json!("DEBUG"), &json!("forbidden")));
-    assert_eq!(answered.iter().filter(|line| request(line, "operation") == "reportPosition").count(), 2);
+    assert_eq!(answered.iter().filter(|line| line["operation"] == "reportPosition").count(), 2);
     let decided = told.iter().find(|line| line["message"] == "carried out" && line["action"] == "submit_order");
-    assert_eq!(request(decided.expect("the runner tells what it carried out"), "request_id"), "request-1");
+    assert_eq!(request_id(decided.expect("the runner tells what it carried out")), "request-1");
 
     let spans = spans(&collected);
     let bodies = collected.lock().unwrap().concat();
     let has = |text: &str| bodies.windows(text.len()).any(|bytes| bytes == text.as_bytes());
-    assert!(has("request-1") && !has(SECRET), "the traces have ids and no secrets");
+    assert!(has("request-1") && has("submitOrder") && !has(SECRET), "the traces have ids and no secrets");
     let of_trace: Vec<_> = spans.iter().filter(|span| hex(&span.trace_id) == TRACE).collect();
     assert_eq!(of_trace.len(), spans.len(), "only who says so is traced, at a share of 0");
     let named = |name: &str| *of_trace.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no {name}"));
@@ -194,5 +202,6 @@ async fn a_day_is_told_without_secrets_and_places() {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let number = bytes.iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+    format!("{number:0width$x}", width = bytes.len() * 2)
 }

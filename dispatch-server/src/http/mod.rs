@@ -88,7 +88,7 @@ async fn guard(
         if own == routes::Own::Driver {
             check_own_driver(&grant, params.as_ref())?;
         } else if let Some(Ok(order)) = params.as_ref().map(|params| OrderId::new(extract::path_id(params))) {
-            seen.order(&order);
+            seen.order(order);
         }
     }
     let user_agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);

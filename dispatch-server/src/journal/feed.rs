@@ -197,6 +197,22 @@ mod tests {
         batch
     }
 
+    #[test]
+    fn a_follower_lags_until_it_has_applied_what_is_durable() {
+        let feed = Feed::new(5);
+        assert_eq!(feed.lag_time(), Duration::ZERO);
+        feed.offer(&batch(6, 2, 8), 7);
+        std::thread::yield_now();
+        assert!(feed.lag_time() > Duration::ZERO);
+        feed.set_applied(6);
+        assert!(feed.lag_time() > Duration::ZERO);
+        feed.set_applied(7);
+        assert_eq!(feed.lag_time(), Duration::ZERO);
+        feed.offer(&batch(8, 1, 8), 8);
+        feed.let_go();
+        assert_eq!(feed.lag_time(), Duration::ZERO, "nothing waits for it any more");
+    }
+
     proptest! {
         // Each case moves many megabytes.
         #![proptest_config(ProptestConfig::with_cases(16))]

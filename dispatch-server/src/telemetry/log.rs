@@ -41,7 +41,7 @@ impl Telemetry {
             let spans = tracing_opentelemetry::layer().with_tracer(trace::tracer(provider));
             let spans = spans.with_location(false).with_threads(false).with_tracked_inactivity(false);
             spans.with_filter(
-                Targets::new().with_target(REQUEST, LevelFilter::INFO).with_target(STEPS, LevelFilter::DEBUG),
+                Targets::new().with_target(REQUEST, LevelFilter::DEBUG).with_target(STEPS, LevelFilter::DEBUG),
             )
         });
         let begun = registry().with(lines.with_filter(filter)).with(spans).try_init();

@@ -10,8 +10,7 @@ use axum::response::Response;
 use dispatch_core::OrderId;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use tracing::field::{Empty, display};
-use tracing::{Instrument, Span};
+use tracing::Instrument;
 use uuid::Uuid;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -23,7 +22,8 @@ pub(crate) struct Seen(Arc<Facts>);
 #[derive(Default)]
 struct Facts {
     operation: OnceLock<Operation>,
-    span: OnceLock<Span>,
+    role: OnceLock<&'static str>,
+    order: OnceLock<OrderId>,
 }
 
 impl Seen {
@@ -33,25 +33,17 @@ impl Seen {
     }
 
     pub(crate) fn operation(&self, operation: Operation) {
-        if self.0.operation.set(operation).is_ok() {
-            self.record("operation", operation.id);
-        }
+        let _ = self.0.operation.set(operation);
     }
 
     /// Who asks.
     pub(crate) fn role(&self, role: &'static str) {
-        self.record("role", role);
+        let _ = self.0.role.set(role);
     }
 
     /// What it is about.
-    pub(crate) fn order(&self, order: &OrderId) {
-        self.record("order", order.as_str());
-    }
-
-    fn record(&self, field: &'static str, value: &str) {
-        if let Some(span) = self.0.span.get() {
-            span.record(field, display(value));
-        }
+    pub(crate) fn order(&self, order: OrderId) {
+        let _ = self.0.order.set(order);
     }
 }
 
@@ -63,30 +55,36 @@ pub(crate) struct Problematic(pub(crate) String);
 pub(crate) async fn observe(Extract(state): Extract<State>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = request_id(request.headers());
-    let span = tracing::info_span!(
-        target: trace::REQUEST, "request", request_id = %id.text(), operation = Empty, order = Empty, role = Empty,
-    );
+    // The id alone: what is added to a span later is costly, and everything else is in the last line.
+    let span = tracing::info_span!(target: trace::REQUEST, "request", request_id = id.text());
     trace::follow(&span, request.headers());
     let seen = Seen::default();
-    let _ = seen.0.span.set(span.clone());
     request.extensions_mut().insert(seen.clone());
     let mut response = next.run(request).instrument(span.clone()).await;
-    let operation = seen.0.operation.get().copied().unwrap_or(UNKNOWN);
     let problem = response.extensions_mut().remove::<Problematic>().map(|problem| problem.0);
     let (status, took) = (response.status().as_u16(), began.elapsed());
+    let operation = seen.0.operation.get().copied().unwrap_or(UNKNOWN);
     state.0.metrics.answered(operation, status, problem.as_deref(), took);
-    span.in_scope(|| line(operation, status, problem.as_deref(), took));
+    span.in_scope(|| line(operation, &seen.0, status, problem.as_deref(), took));
     response.headers_mut().insert(REQUEST_ID, id.0);
     response
 }
 
 /// What changes something, and what went wrong here, is news; the rest is detail.
-fn line(operation: Operation, status: u16, problem: Option<&str>, took: Duration) {
+fn line(operation: Operation, facts: &Facts, status: u16, code: Option<&str>, took: Duration) {
     let duration_ms = (took.as_secs_f64() * 1e6).round() / 1e3;
+    let (role, order) = (facts.role.get().copied(), facts.order.get().map(OrderId::as_str));
+    macro_rules! answered {
+        ($level:ident) => {
+            tracing::$level!(
+                target: trace::REQUEST, operation = operation.id, role, order, status, code, duration_ms, "answered"
+            )
+        };
+    }
     if operation.is_command || status >= 500 {
-        tracing::info!(target: trace::REQUEST, status, duration_ms, code = problem, "answered");
+        answered!(info);
     } else {
-        tracing::debug!(target: trace::REQUEST, status, duration_ms, code = problem, "answered");
+        answered!(debug);
     }
 }
 
