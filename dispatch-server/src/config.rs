@@ -6,6 +6,7 @@ use crate::http::read_origin;
 use crate::net::TlsFiles;
 use crate::postgres::DatabaseUrl;
 use crate::runner::check_rules;
+use crate::telemetry::TraceConfig;
 use axum::http::HeaderValue;
 use dispatch_core::{DriverId, EngineConfig, FixRules, Label, MarketId, Millis, PlaceId, StraightLine, Vehicle};
 use serde::Deserialize;
@@ -40,6 +41,11 @@ pub struct ServerConfig {
     pub(crate) durability: DurabilityConfig,
     /// Absent where what happens goes to no database.
     pub(crate) postgres: Option<PostgresConfig>,
+    /// How the log looks.
+    pub log: LogFormat,
+    /// Where metrics and health are shown without a key, if anywhere.
+    pub admin: Option<SocketAddr>,
+    pub(crate) trace: Option<TraceConfig>,
 }
 
 /// What an answer promises.
@@ -54,6 +60,16 @@ pub(crate) enum Durability {
     Sync,
     /// What was answered survives the machine: it is in the database, too.
     Postgres,
+}
+
+/// How the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object in each line.
+    Json,
 }
 
 /// Where and how what happens is kept.
@@ -282,7 +298,29 @@ struct Raw {
     cors: RawCors,
     speeds: Speeds,
     fixes: FixRules,
+    log: RawLog,
+    admin: RawAdmin,
+    trace: RawTrace,
     rules: Table,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLog {
+    format: LogFormat,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAdmin {
+    listen: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTrace {
+    otlp_endpoint: String,
+    sample: f64,
 }
 
 #[derive(Deserialize)]
@@ -390,6 +428,10 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
     let drivers = markets.iter().map(|market| market.rules.limits.drivers).max().unwrap_or(0);
     let roomy = raw.fixes.max_drivers >= drivers;
     check.that("fixes.max_drivers", roomy, &format!("must be at least {drivers}, as limits.drivers of the rules"));
+    let admin = raw.admin.listen;
+    let admin = (!admin.is_empty()).then(|| admin.parse().map_err(|_| "must be an address and a port"));
+    let admin = admin.and_then(|admin| check.take("admin.listen", admin));
+    let trace = check.take("trace", TraceConfig::read(raw.trace.otlp_endpoint, raw.trace.sample));
     match (listen, travel) {
         (Some(listen), Some(travel)) if check.0.is_empty() => Ok(ServerConfig {
             listen,
@@ -404,6 +446,9 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
             fixes: raw.fixes,
             durability,
             postgres,
+            log: raw.log.format,
+            admin,
+            trace: trace.flatten(),
         }),
         _ => {
             // What is wrong with the rules is wrong in every market that has them.

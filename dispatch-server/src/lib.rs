@@ -42,6 +42,7 @@ mod journal;
 mod net;
 mod postgres;
 mod runner;
+mod telemetry;
 mod wire;
 
 #[cfg(test)]
@@ -53,7 +54,7 @@ mod common;
 mod tests;
 
 pub use auth::{KeyFile, KeyHash, NewKeyOptions, Role, new_key};
-pub use config::{ConfigError, DOCUMENTED_DEFAULTS, MAX_MARKETS, ServerConfig, Sources};
+pub use config::{ConfigError, DOCUMENTED_DEFAULTS, LogFormat, MAX_MARKETS, ServerConfig, Sources};
 pub use http::{openapi_json, router};
 pub use journal::{DataDirReport, verify_data_dir};
 pub use net::{raise_open_files, serve};
@@ -61,6 +62,7 @@ pub use postgres::{
     DatabaseError, DatabaseReport, RetentionOptions, database_status, migrate_database, retain, verify_database,
 };
 pub use runner::{Clock, ManualClock};
+pub use telemetry::{Telemetry, TelemetryError, metrics_markdown, serve_admin};
 
 use auth::{Auth, KeyStore, Rates};
 use net::Tls;
@@ -70,6 +72,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use telemetry::Metrics;
 
 /// A running server without its network: markets, positions and the thread that owns the engines. Cheap to clone.
 #[derive(Clone)]
@@ -78,6 +81,7 @@ pub struct State(Arc<Shared>);
 struct Shared {
     config: ServerConfig,
     auth: Auth,
+    metrics: Arc<Metrics>,
     handle: Handle,
     runner: Mutex<Option<Runner>>,
     /// Absent where the configuration names no certificate.
@@ -113,10 +117,12 @@ impl State {
             return Err(StartError(problem.into()));
         }
         let tls = config.tls.as_ref().map(Tls::load).transpose()?;
-        let (handle, runner) = Runner::start(&config, clock)?;
+        let metrics = Metrics::new(http::operations());
+        metrics.keep_small().map_err(|error| StartError(format!("no thread for metrics: {error}")))?;
+        let (handle, runner) = Runner::start(&config, clock, &metrics)?;
         let auth = Auth::new(keys, issuers, Rates::new(config.rates, handle.clock().clone()));
         let (runner, stopping) = (Mutex::new(Some(runner)), AtomicBool::new(false));
-        Ok(Self(Arc::new(Shared { config, auth, handle, runner, tls, stopping })))
+        Ok(Self(Arc::new(Shared { config, auth, metrics, handle, runner, tls, stopping })))
     }
 
     /// Answers what is queued and stops deciding; requests after that are answered 503.
@@ -149,6 +155,13 @@ impl State {
 
     fn tls(&self) -> Option<&Tls> {
         self.0.tls.as_ref()
+    }
+
+    /// The metrics of this server, in the text format of Prometheus. Takes a few milliseconds and asks the system: not for a thread
+    /// that serves others.
+    pub fn metrics(&self) -> String {
+        self.handle().measure(&self.0.metrics);
+        self.0.metrics.render()
     }
 
     fn config(&self) -> &ServerConfig {

@@ -5,8 +5,8 @@ mod key_command;
 
 use clap::{Args, Parser, Subcommand};
 use dispatch_server::{
-    DOCUMENTED_DEFAULTS, RetentionOptions, ServerConfig, Sources, State, database_status, migrate_database,
-    raise_open_files, retain, serve, verify_data_dir, verify_database,
+    DOCUMENTED_DEFAULTS, RetentionOptions, ServerConfig, Sources, State, Telemetry, database_status, migrate_database,
+    raise_open_files, retain, serve, serve_admin, verify_data_dir, verify_database,
 };
 use journal_command::JournalCommand;
 use key_command::KeyCommand;
@@ -158,18 +158,30 @@ async fn run_server(config: ServerConfig) -> Result<(), Box<dyn Error>> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // Colours are for people: a log that goes into a file or a collector has none.
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    let telemetry = Telemetry::start(&config, filter, colours, std::io::stderr)?;
     let listener = tokio::net::TcpListener::bind(config.listen).await;
     let listener = listener.map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
     let address = listener.local_addr()?;
+    let admin = match config.admin {
+        Some(address) => {
+            let listener = tokio::net::TcpListener::bind(address).await;
+            Some(listener.map_err(|error| format!("cannot listen on {address}: {error}"))?)
+        }
+        None => None,
+    };
     let scheme = if config.has_tls() { "https" } else { "http" };
     raise_open_files(&config);
     let state = State::start(config)?;
     let interrupted = interrupted()?;
+    if let Some(listener) = admin {
+        tracing::info!("metrics are at http://{}/metrics", listener.local_addr()?);
+        tokio::spawn(serve_admin(state.clone(), listener));
+    }
     tracing::info!("listening on {scheme}://{address}, the API is shown at {scheme}://{address}/docs/");
-    serve(state, listener, interrupted).await?;
+    let served = serve(state, listener, interrupted).await;
     tracing::info!("stopped");
-    Ok(())
+    telemetry.finish().await;
+    Ok(served?)
 }
 
 /// Done when the process is asked to end, from this call on.

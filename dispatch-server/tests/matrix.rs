@@ -273,7 +273,7 @@ impl Try {
             text = text.replace(&format!(" {absent}\""), &format!(" {own}\""));
             text = text.replace(absent.rsplit('-').next().unwrap(), own.rsplit('-').next().unwrap());
         }
-        let headers = headers.iter().filter(|(name, _)| *name != "date");
+        let headers = headers.iter().filter(|(name, _)| !["date", "x-request-id"].contains(&name.as_str()));
         let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
         (status, headers.collect(), text)
     }

@@ -6,6 +6,7 @@ use super::{USUAL_PAGE, json, ok, page_size};
 use crate::State;
 use crate::auth::{Caller, Cost};
 use crate::runner::{Error, FixResult, Page, World};
+use crate::telemetry::FixOutcome;
 use crate::wire::{
     self, Code, DriverPosition, DriverReply, DriversQuery, DriversReply, NearDriver, NearestQuery, NearestReply,
     PlannedShiftBody, PositionItem, PositionOutcome, PositionReply, PositionsReply, RateDriver, RegisterDriver,
@@ -176,13 +177,19 @@ pub(super) async fn report_batch(
     let results = body.positions.into_iter().map(|item| {
         let (driver, position, at) = match DriverPosition::read(&item) {
             Ok(item) => item,
-            Err(detail) => return PositionItem { outcome: PositionOutcome::Invalid, detail: Some(detail) },
+            Err(detail) => {
+                state.handle().count_fix(FixOutcome::Invalid);
+                return PositionItem { outcome: PositionOutcome::Invalid, detail: Some(detail) };
+            }
         };
         let reported = match fleet {
             Some(fleet) if caller.who.grant.covers_driver(&driver) => {
                 fleet.report(&caller.who.scope, &driver, position, at)
             }
-            _ => Err(unknown(driver)),
+            _ => {
+                state.handle().count_fix(FixOutcome::UnknownDriver);
+                Err(unknown(driver))
+            }
         };
         PositionItem {
             outcome: reported.map_or(PositionOutcome::UnknownDriver, |result: FixResult| result.into()),

@@ -97,11 +97,11 @@ pub(super) async fn stats(
     Ok(ok(&state.look(caller, count).await?))
 }
 
-pub(super) async fn live() -> Response {
+pub(crate) async fn live() -> Response {
     ok(&HealthReply::live())
 }
 
-pub(super) async fn ready(Extract(state): Extract<State>) -> Result<Response, Problem> {
+pub(crate) async fn ready(Extract(state): Extract<State>) -> Result<Response, Problem> {
     if state.is_stopping() {
         return Err(Error::Stopping.into());
     }

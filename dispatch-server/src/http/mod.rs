@@ -14,12 +14,14 @@ mod problem;
 mod routes;
 
 pub(crate) use headers::read_origin;
+pub(crate) use markets::{live, ready};
 pub use openapi::openapi_json;
 
 use crate::State;
 use crate::auth::{Caller, Grant, TenantId};
 use crate::journal::{Mark, Once};
 use crate::runner::{Done, Error, Page, Spot, World};
+use crate::telemetry::{Operation, Seen, observe};
 use crate::wire::{self, Answer, Cursor};
 use axum::RequestPartsExt;
 use axum::Router;
@@ -29,7 +31,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use dispatch_core::DriverId;
+use dispatch_core::{DriverId, OrderId};
 use extract::IfNoneMatch;
 use problem::Problem;
 use routes::{Access, ROUTES, Route};
@@ -46,7 +48,13 @@ pub fn router(state: State) -> Router {
         router = router.route(route.path, guarded);
     }
     let router = router.fallback(unknown_route).method_not_allowed_fallback(unknown_method);
-    headers::lay(router, state.config()).with_state(state)
+    let router = headers::lay(router, state.config());
+    router.layer(from_fn_with_state(state.clone(), observe)).with_state(state)
+}
+
+/// All operations, for whoever counts them.
+pub(crate) fn operations() -> impl Iterator<Item = Operation> {
+    ROUTES.iter().map(Route::operation)
 }
 
 async fn unknown_route(OriginalUri(uri): OriginalUri) -> Problem {
@@ -63,6 +71,8 @@ async fn guard(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
+    let seen = Seen::of(&request);
+    seen.operation(route.operation());
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
     let Access::Roles(roles, own) = route.access else {
         state.auth().rates.count_stranger(address)?;
@@ -78,14 +88,20 @@ async fn guard(
         state.auth().rates.count_stranger(address)?;
         return Err(Problem::unauthenticated());
     };
-    state.auth().rates.count(&principal, route.cost)?;
     let role = principal.grant.role();
+    seen.role(role.name());
+    state.auth().rates.count(&principal, route.cost)?;
     if !roles.contains(&role) {
         return Err(Problem::forbidden(role));
     }
     let (mut parts, body) = request.into_parts();
-    if own == routes::Own::Driver {
-        check_own_driver(&principal.grant, parts.extract::<RawPathParams>().await.ok().as_ref())?;
+    if matches!(own, routes::Own::Driver | routes::Own::Order) {
+        let params = parts.extract::<RawPathParams>().await.ok();
+        if own == routes::Own::Driver {
+            check_own_driver(&principal.grant, params.as_ref())?;
+        } else if let Some(Ok(order)) = params.as_ref().map(|params| OrderId::new(extract::path_id(params))) {
+            seen.order(order);
+        }
     }
     let user_agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);
     let mut caller = Caller { who: principal, address, user_agent, once: None };

@@ -2,6 +2,7 @@
 
 use crate::auth::{KeyError, LinkError, Role, TooOften};
 use crate::runner::Error;
+use crate::telemetry::Problematic;
 use crate::wire::{self, Code, Invalid, ProblemBody};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -332,7 +333,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let kind = Kind::from(self.code);
+        let (kind, code) = (Kind::from(self.code), self.code.name());
         let status = kind.status();
         let body = ProblemBody {
             r#type: "about:blank",
@@ -343,6 +344,7 @@ impl IntoResponse for Problem {
             field: self.field,
         };
         let mut response = (status, wire::body(&body)).into_response();
+        response.extensions_mut().insert(Problematic(code));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match kind {

@@ -5,6 +5,7 @@ use super::openapi::Edition;
 use super::{docs, drivers, keys, markets, offers, orders};
 use crate::State;
 use crate::auth::{Cost, Role};
+use crate::telemetry::Operation;
 use crate::wire;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use std::borrow::Cow;
@@ -208,6 +209,19 @@ impl Route {
     /// Whether it changes what is kept, and honours `Idempotency-Key`.
     pub(crate) fn is_command(&self) -> bool {
         self.once
+    }
+
+    /// What it is to whoever counts requests.
+    pub(crate) fn operation(&self) -> Operation {
+        let begins = |with: &str| self.path.starts_with(with);
+        let class = match self.id {
+            "nearestDrivers" => "search",
+            _ if self.cost == Cost::Read && self.method != Get => "positions",
+            _ if begins("/v1/orders") || begins("/v1/offers") => "orders",
+            _ if begins("/v1/drivers") => "drivers",
+            _ => "other",
+        };
+        Operation { id: self.id, class, is_command: self.is_command() }
     }
 
     /// Whether it changes something that has versions, and honours `If-Match`.

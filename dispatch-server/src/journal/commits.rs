@@ -2,6 +2,7 @@
 //! until all that it may have seen is durable.
 
 use super::{AbortOnPanic, Feed, Record, chain, compact::Compactor};
+use crate::telemetry::Journal as Figures;
 use dispatch_core::Timestamp;
 use dispatch_journal::{Batch, Disk, Journal};
 use parking_lot::{Condvar, Mutex};
@@ -9,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// An answer, ready to be sent.
@@ -73,6 +75,11 @@ impl Commits {
     /// What went wrong, once something has.
     pub(crate) fn failure(&self) -> Option<watch::Receiver<Option<String>>> {
         self.0.as_ref().map(|running| running.shared.failed.subscribe())
+    }
+
+    /// For whoever wants to know how much is not durable yet.
+    pub(crate) fn behind(&self) -> Behind {
+        Behind(self.0.as_ref().map(|running| running.shared.clone()))
     }
 
     /// For a follower whom answers wait for: where to say what it has.
@@ -181,6 +188,20 @@ impl Shared {
     }
 }
 
+/// How much is not durable yet.
+#[derive(Clone)]
+pub(crate) struct Behind(Option<Arc<Shared>>);
+
+impl Behind {
+    /// How many records were brought that are not.
+    pub(crate) fn records(&self) -> u64 {
+        self.0.as_ref().map_or(0, |shared| {
+            let queue = shared.queue.lock();
+            queue.brought.saturating_sub(queue.durable)
+        })
+    }
+}
+
 /// A follower whom answers wait for.
 #[derive(Clone)]
 pub(crate) struct Acknowledge(Arc<Shared>);
@@ -213,6 +234,7 @@ pub(super) struct Writer<D: Disk> {
     sealed: Option<std::sync::mpsc::SyncSender<()>>,
     feed: Option<Arc<Feed>>,
     waits_for_follower: bool,
+    figures: Figures,
 }
 
 impl<D: Disk + Send + 'static> Writer<D>
@@ -224,6 +246,7 @@ where
         compactor: Option<Compactor>,
         feed: Option<Arc<Feed>>,
         waits_for_follower: bool,
+        figures: Figures,
     ) -> std::io::Result<Commits> {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue::default()),
@@ -234,7 +257,7 @@ where
             is_open: AtomicBool::new(!waits_for_follower),
         });
         let (writers, sealed) = (shared.clone(), compactor.as_ref().map(Compactor::sealed));
-        let writer = Self { shared: writers, journal, sealed, feed: feed.clone(), waits_for_follower };
+        let writer = Self { shared: writers, journal, sealed, feed: feed.clone(), waits_for_follower, figures };
         // What the last start wrote is sealed by this one, however little it is.
         writer.say_sealed();
         let run = || {
@@ -266,10 +289,13 @@ where
             drop(queue);
             self.shared.drained.notify_one();
             let segment = self.journal.segment().clone();
+            let began = Instant::now();
             if let Err(error) = self.journal.commit(&batch, at.as_millis()) {
                 self.shared.fail(&chain(&error));
                 return self.journal;
             }
+            self.figures.commit.record(began.elapsed());
+            self.figures.batch.record(batch.len() as f64);
             if let Some(feed) = &self.feed {
                 feed.offer(&batch, self.journal.next_seq() - 1);
             }
@@ -349,7 +375,7 @@ mod tests {
         let mut log = Log::open(Slow(Directory::open(path).unwrap(), Arc::clone(&gate))).unwrap();
         log.replay(|_| Ok(())).unwrap();
         let journal = Journal::start(log, Options { sync, ..Options::default() }, 0).unwrap();
-        let commits = Writer::start(journal, None, None, false).unwrap();
+        let commits = Writer::start(journal, None, None, false, Figures::unseen()).unwrap();
         let ((begun, begins), (end, ends)) = (channel(), channel());
         *gate.lock() = Some(Gate(begun, ends));
         (commits, begins, end)

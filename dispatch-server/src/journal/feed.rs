@@ -5,6 +5,7 @@ use dispatch_journal::Batch;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// A follower may be this many bytes behind before it has to read from the disk.
@@ -31,7 +32,12 @@ struct Queue {
     applied: Option<u64>,
     /// It will never apply any more.
     is_let_go: bool,
+    /// When some of the records became durable that are not applied, the oldest first, a second apart at least.
+    marks: VecDeque<(u64, Instant)>,
 }
+
+/// So many marks are kept; of what comes after them it is only known that it is younger.
+const MAX_MARKS: usize = 3_600;
 
 /// What a follower gets.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,6 +66,10 @@ impl Feed {
     pub(super) fn offer(&self, batch: &Batch, last: u64) {
         let mut queue = self.queue.lock();
         queue.durable = last;
+        let is_due = queue.marks.back().is_none_or(|(_, at)| at.elapsed() >= Duration::from_secs(1));
+        if is_due && queue.marks.len() < MAX_MARKS {
+            queue.marks.push_back((last, Instant::now()));
+        }
         if queue.bytes + batch.bytes() > MAX_QUEUED_BYTES {
             (queue.records, queue.bytes, queue.first) = (VecDeque::new(), 0, last + 1);
         } else {
@@ -124,7 +134,18 @@ impl Feed {
 
     /// Notes that all up to `seq` is applied.
     pub(crate) fn set_applied(&self, seq: u64) {
-        self.queue.lock().applied = Some(seq);
+        let mut queue = self.queue.lock();
+        queue.applied = Some(seq);
+        while queue.marks.front().is_some_and(|(last, _)| *last <= seq) {
+            queue.marks.pop_front();
+        }
+    }
+
+    /// How long the oldest record that is not applied has been durable, to the second.
+    pub(crate) fn lag_time(&self) -> Duration {
+        let queue = self.queue.lock();
+        let oldest = queue.marks.front().filter(|_| !queue.is_let_go);
+        oldest.map_or(Duration::ZERO, |(_, at)| at.elapsed())
     }
 
     /// The follower will never apply anything any more: nothing waits for it.
@@ -174,6 +195,22 @@ mod tests {
             batch.push(&payload).unwrap();
         }
         batch
+    }
+
+    #[test]
+    fn a_follower_lags_until_it_has_applied_what_is_durable() {
+        let feed = Feed::new(5);
+        assert_eq!(feed.lag_time(), Duration::ZERO);
+        feed.offer(&batch(6, 2, 8), 7);
+        std::thread::yield_now();
+        assert!(feed.lag_time() > Duration::ZERO);
+        feed.set_applied(6);
+        assert!(feed.lag_time() > Duration::ZERO);
+        feed.set_applied(7);
+        assert_eq!(feed.lag_time(), Duration::ZERO);
+        feed.offer(&batch(8, 1, 8), 8);
+        feed.let_go();
+        assert_eq!(feed.lag_time(), Duration::ZERO, "nothing waits for it any more");
     }
 
     proptest! {

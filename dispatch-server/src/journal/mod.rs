@@ -7,13 +7,14 @@ mod keys;
 mod record;
 mod room;
 
-pub(crate) use commits::{Acknowledge, Commits, Failed, Reply};
+pub(crate) use commits::{Acknowledge, Behind, Commits, Failed, Reply};
 pub(crate) use feed::{Feed, Next};
 pub(crate) use keys::{Accepted, KNOWN_FOR, Keys, Mark, Once, hex};
 pub(crate) use record::{Image, Moved, Record, Watch};
 pub(crate) use room::Room;
 
 use crate::config::{Durability, DurabilityConfig};
+use crate::telemetry::Journal as Figures;
 use commits::Writer;
 use dispatch_core::{Digest, MarketId, Snapshot, Timestamp};
 use dispatch_journal::{Directory, Disk, Journal, Log, OpenError, Options, appear, is_unwritten, save_snapshot};
@@ -48,6 +49,7 @@ pub(crate) fn open(
     config: &DurabilityConfig,
     now: Timestamp,
     restore: Option<impl FnOnce(&str) -> Result<Option<Restored>, String>>,
+    figures: &Figures,
 ) -> Result<(Image, Commits, Option<Followed>), String> {
     let (sync, waits_for_follower) = match config.mode {
         Durability::Memory => return Ok((Image::default(), Commits::none(), None)),
@@ -90,7 +92,7 @@ pub(crate) fn open(
     let room = config.room();
     let place = compact::Place { directory: reader.reader(), room, keep: config.keep, feed: feed.clone() };
     let compactor = compact::Compactor::start(place).map_err(|error| error.to_string())?;
-    let commits = Writer::start(journal, Some(compactor), feed.clone(), waits_for_follower);
+    let commits = Writer::start(journal, Some(compactor), feed.clone(), waits_for_follower, figures.clone());
     let commits = commits.map_err(|error| error.to_string())?;
     let acknowledge = commits.acknowledge();
     let followed = feed.zip(identity);

@@ -1,6 +1,7 @@
 //! How much room there is where the journal is.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The disk of a data directory.
 #[derive(Clone, Debug)]
@@ -21,14 +22,22 @@ impl Room {
 
     /// How much may still be written, where the system says so.
     #[cfg(unix)]
-    pub(super) fn free_bytes(&self) -> Option<u64> {
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
         let disk = rustix::fs::statvfs(&self.path).ok()?;
         Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     #[cfg(not(unix))]
-    pub(super) fn free_bytes(&self) -> Option<u64> {
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
         let _ = &self.path;
         None
+    }
+
+    /// How old the newest snapshot is, if there is one.
+    pub(crate) fn newest_snapshot(&self) -> Option<Duration> {
+        let files = std::fs::read_dir(&self.path).ok()?.flatten();
+        let snapshots = files.filter(|file| file.path().extension().is_some_and(|kind| kind == "snapshot"));
+        let ages = snapshots.filter_map(|file| file.metadata().ok()?.modified().ok());
+        ages.map(|made| made.elapsed().unwrap_or_default()).min()
     }
 }

@@ -11,6 +11,7 @@ mod watch;
 pub use files::raise_open_files;
 pub(crate) use tls::{Tls, TlsFiles};
 
+use crate::telemetry::{Closed, Metrics, Open};
 use crate::{JournalFailed, State, router};
 use connection::Host;
 use places::Places;
@@ -50,7 +51,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), JournalFailed> {
     let limits = state.config().limits;
-    let counts = Arc::new(Counts::default());
+    let counts = Arc::new(Counts::new(state.0.metrics.clone()));
     let host = Arc::new(Host::new(router(state.clone()), &limits, counts.clone()));
     let (all, places) = (Arc::new(Semaphore::new(limits.connections)), Places::new(limits.connections_per_address));
     let (phase, _) = channel::channel(Phase::Serving);
@@ -80,15 +81,16 @@ pub async fn serve(
             }
         };
         let Some(of_address) = places.take(peer.ip()) else {
-            counts.refused.fetch_add(1, Ordering::Relaxed);
+            counts.refuse();
             continue;
         };
         // Answers are written whole, and have nothing to wait for. Where that cannot be set they only come later.
         let _ = stream.set_nodelay(true);
         let (host, state, phase) = (host.clone(), state.clone(), phase.subscribe());
+        let counted = Open::new(state.0.metrics.clone());
         tokio::spawn(async move {
             host.carry(stream, peer, state.tls(), phase).await;
-            drop((in_all, of_address));
+            drop((in_all, of_address, counted));
         });
     };
     drop(listener);
@@ -120,8 +122,8 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 }
 
 /// Connections that were turned away or cut off.
-#[derive(Debug, Default)]
 struct Counts {
+    metrics: Arc<Metrics>,
     /// Their address had too many.
     refused: AtomicU64,
     /// The TLS handshake failed, or took too long.
@@ -135,18 +137,30 @@ struct Counts {
 }
 
 impl Counts {
+    fn new(metrics: Arc<Metrics>) -> Self {
+        let [refused, handshakes, heads, stalled, said] = [const { AtomicU64::new(0) }; 5];
+        Self { metrics, refused, handshakes, heads, stalled, said }
+    }
+
+    fn refuse(&self) {
+        self.metrics.connections.refused(Closed::Address);
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn handshake(&self) {
+        self.metrics.connections.refused(Closed::Tls);
         self.handshakes.fetch_add(1, Ordering::Relaxed);
     }
 
     fn cut(&self, fault: watch::Fault) {
-        match fault {
+        let count = match fault {
             watch::Fault::Head => &self.heads,
             watch::Fault::Stall => &self.stalled,
             // Clients keep connections as long as they may.
             watch::Fault::Idle => return,
-        }
-        .fetch_add(1, Ordering::Relaxed);
+        };
+        self.metrics.connections.refused(Closed::Slow);
+        count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One line for however many they are: an attack shall not fill the log.

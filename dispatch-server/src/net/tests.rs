@@ -3,6 +3,7 @@
 use super::connection::Host;
 use super::{Counts, Phase};
 use crate::ServerConfig;
+use crate::telemetry::Metrics;
 use axum::Router;
 use axum::routing::get;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ struct Connection {
 
 /// A connection to a server with the default limits, whose `/long` gives a long answer.
 fn connect() -> Connection {
-    let (counts, limits) = (Arc::new(Counts::default()), ServerConfig::default().limits);
+    let (counts, limits) = (Arc::new(Counts::new(Metrics::new(std::iter::empty()))), ServerConfig::default().limits);
     let app = Router::new().route("/long", get(|| async { vec![b'x'; LONG] })).route("/", get(|| async { "short" }));
     let host = Host::new(app, &limits, counts.clone());
     let (phase, phases) = watch::channel(Phase::Serving);

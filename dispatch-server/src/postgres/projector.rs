@@ -135,6 +135,11 @@ impl Projection {
         }
     }
 
+    /// How long the oldest record that is not in the tables has been durable.
+    pub(crate) fn lag_time(&self) -> Duration {
+        self.feed.lag_time()
+    }
+
     /// Waits until all is written, or cannot be soon, once the journal is closed. Blocks.
     pub(crate) fn join(&self) {
         if let Some(thread) = self.thread.lock().take() {

@@ -3,6 +3,7 @@
 use super::{Clock, Error};
 use crate::auth::{Scope, TenantId};
 use crate::postgres::Samples;
+use crate::telemetry::{FixOutcome, Fixes};
 use dispatch_core::{
     ConfigError, DriverId, Fix, FixRules, MarketId, Meters, Millis, Position, PositionIndex, Positions, Refusal,
     Reported, Slot, Timestamp,
@@ -11,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Instant;
 
 /// What became of a reported position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,15 @@ impl Sightings {
 
     pub(super) fn snapshot(&self, into: &mut Positions) {
         self.index.snapshot(into);
+    }
+
+    pub(super) fn market(&self) -> &MarketId {
+        &self.market
+    }
+
+    /// How many drivers' positions are kept.
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
     }
 
     /// How many fixes were reported so far, and how many of them moved their driver.
@@ -75,11 +86,12 @@ pub(crate) struct Fleet {
     posts: RwLock<BTreeMap<DriverId, Arc<Post>>>,
     /// Where positions are kept, now and then.
     samples: Option<Samples>,
+    counts: Fixes,
 }
 
 impl Fleet {
-    pub(super) fn new(clock: Clock, samples: Option<Samples>) -> Self {
-        Self { clock, posts: RwLock::default(), samples }
+    pub(super) fn new(clock: Clock, samples: Option<Samples>, counts: Fixes) -> Self {
+        Self { clock, posts: RwLock::default(), samples, counts }
     }
 
     /// Registers a driver in a market, moving it there if it was in another.
@@ -118,6 +130,26 @@ impl Fleet {
 
     /// Takes in a position of a driver within this scope; without a time it was measured now.
     pub(crate) fn report(
+        &self,
+        scope: &Scope,
+        driver: &DriverId,
+        position: Position,
+        at: Option<Timestamp>,
+    ) -> Result<FixResult, Error> {
+        let result = self.judge(scope, driver, position, at);
+        self.counts.count(match result {
+            Ok(FixResult::Judged(Reported::Moved)) => FixOutcome::Moved,
+            Ok(FixResult::Judged(Reported::Stale)) => FixOutcome::Stale,
+            Ok(FixResult::Judged(Reported::TooOld)) => FixOutcome::TooOld,
+            Ok(FixResult::Judged(Reported::FromFuture)) => FixOutcome::FromFuture,
+            Ok(FixResult::Judged(Reported::TooFast)) => FixOutcome::TooFast,
+            Ok(FixResult::RateLimited) => FixOutcome::RateLimited,
+            Err(_) => FixOutcome::UnknownDriver,
+        });
+        result
+    }
+
+    fn judge(
         &self,
         scope: &Scope,
         driver: &DriverId,
@@ -163,7 +195,9 @@ impl Fleet {
         let posts = self.posts.read();
         let heard = |post: &Arc<Post>| post.last_fix().is_some_and(|fix| fix.at >= since);
         let index = &sightings.index;
+        let began = Instant::now();
         let found = index.nearest(at, radius, limit, |slot| posts.get(index.driver(slot)).is_some_and(heard));
+        self.counts.nearest.record(began.elapsed());
         found.into_iter().map(|(slot, distance)| (index.driver(slot).clone(), distance)).collect()
     }
 }

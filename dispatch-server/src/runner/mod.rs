@@ -1,23 +1,29 @@
 //! The runner: one thread that owns the engines and the clock. Everybody else asks it, through a bounded queue.
 
 mod clock;
+mod figures;
 mod fleet;
 mod ledger;
+mod market;
+mod measures;
 mod queue;
 mod world;
 
 pub use clock::{Clock, ManualClock};
 pub(crate) use fleet::{FixResult, Fleet, Fleets};
 pub(crate) use ledger::Done;
-pub(crate) use world::{Market, Page, Spot, World};
+pub(crate) use market::Market;
+pub(crate) use world::{Page, Spot, World};
 
 use crate::StartError;
 use crate::auth::{TenantId, TooOften};
 use crate::config::{Durability, ServerConfig};
 use crate::journal::{self, AbortOnPanic, Commits, Failed, Image, Reply, Room};
 use crate::postgres::{Database, Lag, Projection};
+use crate::telemetry::{FixOutcome, Fixes, Metrics, STEPS};
 use clock::Steps;
 use dispatch_core::{ConfigError, DriverId, Engine, EngineConfig, MarketId, Millis, Refusal, StraightLine, Timestamp};
+use measures::Measures;
 use queue::{Next, Queue, Refused};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
+use tracing::Span;
 
 /// Why something asked of the runner was not done.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -98,6 +105,8 @@ pub(crate) struct Handle {
     failure: Option<watch::Receiver<Option<String>>>,
     projection: Option<Arc<Projection>>,
     room: Option<Room>,
+    fixes: Fixes,
+    measures: Measures,
 }
 
 /// The runner's thread.
@@ -105,11 +114,11 @@ pub(crate) struct Runner(JoinHandle<()>);
 
 impl Runner {
     /// Reads what is kept, opens the markets and starts the thread.
-    pub(crate) fn start(config: &ServerConfig, clock: Clock) -> Result<(Handle, Self), StartError> {
+    pub(crate) fn start(config: &ServerConfig, clock: Clock, metrics: &Metrics) -> Result<(Handle, Self), StartError> {
         let database = config.postgres.as_ref().map(Database::new);
         let fits = |image: &Image| world::restores(config, image).map_err(|StartError(problem)| problem);
         let restore = database.as_ref().map(|database| |directory: &str| database.restore(directory, fits));
-        let opened = journal::open(&config.durability, clock.now(), restore);
+        let opened = journal::open(&config.durability, clock.now(), restore, &metrics.journal);
         let (image, commits, followed) = opened.map_err(StartError)?;
         let projection = database.zip(followed).map(|(database, followed)| Projection::start(database, followed));
         let projection = projection.transpose();
@@ -124,13 +133,16 @@ impl Runner {
         }
         let clock = clock.not_before(image.at);
         let samples = projection.as_ref().map(|projection| projection.samples());
-        let fleet = |tenant: &TenantId| (tenant.clone(), Arc::new(Fleet::new(clock.clone(), samples.clone())));
+        let fixes = metrics.fixes.clone();
+        let fleet =
+            |tenant: &TenantId| (tenant.clone(), Arc::new(Fleet::new(clock.clone(), samples.clone(), fixes.clone())));
         let fleets: Fleets = Arc::new(config.markets.iter().map(|market| fleet(&market.tenant)).collect());
-        let world = World::new(config, image, fleets.clone(), clock.now())?;
+        let world = World::new(config, image, fleets.clone(), clock.now(), metrics)?;
         let failure = commits.failure();
         let lines: BTreeMap<_, _> = fleets.keys().cloned().zip(0..).collect();
         let queue = Arc::new(Queue::new(lines.len(), config.limits.queue));
         let jobs = queue.clone();
+        let measures = Measures::new(config, metrics, &world, &commits);
         let (followed, time) = (projection.clone(), clock.clone());
         let run = move || {
             let _abort = AbortOnPanic("runner");
@@ -145,19 +157,9 @@ impl Runner {
         let thread = std::thread::Builder::new().name("runner".into()).spawn(run);
         let thread = thread.map_err(|error| StartError(format!("no thread for the runner: {error}")))?;
         let room = (config.durability.mode != Durability::Memory).then(|| config.durability.room());
-        Ok((
-            Handle {
-                queue,
-                lines: Arc::new(lines),
-                stopping: Arc::default(),
-                fleets,
-                clock: time,
-                failure,
-                projection,
-                room,
-            },
-            Self(thread),
-        ))
+        let (lines, stopping, clock) = (Arc::new(lines), Arc::default(), time);
+        let handle = Handle { queue, lines, stopping, fleets, clock, failure, projection, room, fixes, measures };
+        Ok((handle, Self(thread)))
     }
 
     /// Waits until everything that was asked is answered. Blocks.
@@ -212,11 +214,19 @@ impl Handle {
             return Err(Error::Stopping);
         }
         let (reply, answer) = oneshot::channel();
+        let request = Span::current();
         let job: Job = Box::new(move |world: &mut World| {
-            let answer = job(world);
+            let _request = request.enter();
+            let answer = tracing::debug_span!(target: STEPS, "decide").in_scope(|| job(world));
             let at_once = is_known(&answer);
-            // Who asked may have gone away meanwhile; what was asked is done all the same.
-            (Box::new(|| drop(reply.send(answer))) as Reply, at_once)
+            let commit = tracing::debug_span!(target: STEPS, "commit");
+            let reply = move || {
+                // Before the answer: whoever has it may look at the trace.
+                drop(commit);
+                // Who asked may have gone away meanwhile; what was asked is done all the same.
+                drop(reply.send(answer));
+            };
+            (Box::new(reply) as Reply, at_once)
         });
         // Who has no market has nothing to wait for, and waits with the first.
         let line = self.lines.get(tenant).copied().unwrap_or_default();
@@ -248,6 +258,11 @@ impl Handle {
         self.fleets.get(tenant).map(|fleet| &**fleet)
     }
 
+    /// Counts a position that was not even looked at.
+    pub(crate) fn count_fix(&self, outcome: FixOutcome) {
+        self.fixes.count(outcome);
+    }
+
     /// The server's time.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
@@ -260,6 +275,12 @@ impl Handle {
     /// How far the database is behind, if there is one.
     pub(crate) fn lag(&self) -> Option<Lag> {
         self.projection.as_ref().map(|projection| projection.lag())
+    }
+
+    /// Sets what is known only when somebody asks. Reads the disk.
+    pub(crate) fn measure(&self, metrics: &Metrics) {
+        metrics.queue_depth.set(self.queue.depth() as f64);
+        self.measures.take(metrics, self.lag(), self.projection.as_ref().map(|projection| projection.lag_time()));
     }
 
     /// Whether there is so little room on the disk that new orders have to wait.

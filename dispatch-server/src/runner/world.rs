@@ -1,106 +1,24 @@
 //! The markets and what callers do with them. Everything here happens on the runner's thread.
 
 use super::Error;
+use super::figures::Figures;
 use super::fleet::{Fleet, Fleets, Sightings};
 use super::ledger::{Done, Ledger};
+use super::market::{Market, is_able};
 use crate::StartError;
 use crate::area::Area;
 use crate::auth::{Caller, Grant, Link, Scope, TenantId};
 use crate::config::{MarketConfig, ServerConfig};
 use crate::journal::{Image, Moved};
+use crate::telemetry::Metrics;
 use dispatch_core::{
-    Action, Actor, Command, ConfigError, ConfigProblem, Driver, DriverId, DriverSpec, Engine, Eta, Event, EventKind,
-    Explanation, FixRules, MarketId, Millis, Offer, OfferId, Opinion, Order, OrderId, OrderSpec, Position, Positions,
-    PublicStatus, Refusal, Role, Shift, Snapshot, State, Timestamp, TravelTime, WhyNot,
+    Action, Actor, Command, ConfigError, ConfigProblem, Driver, DriverId, DriverSpec, Engine, Eta, Explanation,
+    FixRules, MarketId, Millis, Offer, OfferId, Opinion, Order, OrderId, OrderSpec, Position, Positions, PublicStatus,
+    Refusal, Role, Snapshot, Timestamp, TravelTime, WhyNot,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
-
-/// One market: its engine and its positions.
-pub(crate) struct Market {
-    id: MarketId,
-    tenant: TenantId,
-    area: Area,
-    engine: Engine,
-    sightings: Arc<Sightings>,
-    /// All drivers of its tenant.
-    fleet: Arc<Fleet>,
-    /// Drivers the engine knows that work in another market now.
-    left: BTreeSet<DriverId>,
-    /// What the last window saw; kept for its memory.
-    positions: Positions,
-}
-
-impl Market {
-    pub(crate) fn id(&self) -> &MarketId {
-        &self.id
-    }
-
-    pub(crate) fn area(&self) -> &Area {
-        &self.area
-    }
-
-    pub(crate) fn state(&self) -> &State {
-        self.engine.state()
-    }
-
-    /// The drivers that work here.
-    pub(crate) fn drivers(&self) -> impl Iterator<Item = &Driver> {
-        self.state().drivers.values().filter(|driver| !self.left.contains(&driver.spec.id))
-    }
-
-    pub(crate) fn sightings(&self) -> &Arc<Sightings> {
-        &self.sightings
-    }
-
-    /// All drivers of its tenant.
-    pub(crate) fn fleet(&self) -> &Fleet {
-        &self.fleet
-    }
-
-    /// Whether a caller may know of it.
-    fn is_in(&self, scope: &Scope) -> bool {
-        self.tenant == scope.tenant && scope.covers(&self.id)
-    }
-
-    fn pass_time(&mut self, now: Timestamp) -> Vec<Event> {
-        if self.engine.next_deadline().is_none_or(|at| at > now) {
-            return Vec::new();
-        }
-        self.sightings.snapshot(&mut self.positions);
-        let events = self.engine.advance(now, &self.positions);
-        self.note(&events);
-        events
-    }
-
-    fn handle(&mut self, now: Timestamp, command: Command) -> Result<Vec<Event>, Refusal> {
-        let events = self.engine.handle(now, command)?;
-        self.note(&events);
-        Ok(events)
-    }
-
-    /// Searches find who could get an order; whether a driver can changes with these events alone.
-    fn note(&self, events: &[Event]) {
-        for event in events {
-            if let EventKind::ShiftStarted { driver, .. }
-            | EventKind::ShiftEnding { driver }
-            | EventKind::ShiftEnded { driver }
-            | EventKind::DriverPaused { driver }
-            | EventKind::DriverResumed { driver }
-            | EventKind::DriverSilent { driver }
-            | EventKind::DriverHeard { driver } = &event.kind
-            {
-                self.fleet.set_available(driver, self.state().drivers.get(driver).is_some_and(is_able));
-            }
-        }
-    }
-}
-
-/// Whether a driver could get an order.
-fn is_able(driver: &Driver) -> bool {
-    matches!(driver.shift, Shift::On { .. }) && !driver.paused && !driver.silent
-}
 
 /// Which orders or drivers a list shows, and from where.
 pub(crate) struct Page<S> {
@@ -167,7 +85,13 @@ pub(super) fn fits(config: &ServerConfig, image: &Image) -> Result<(), StartErro
 
 impl World {
     /// The markets of the configuration, as the records left them.
-    pub(super) fn new(config: &ServerConfig, image: Image, fleets: Fleets, now: Timestamp) -> Result<Self, StartError> {
+    pub(super) fn new(
+        config: &ServerConfig,
+        image: Image,
+        fleets: Fleets,
+        now: Timestamp,
+        metrics: &Metrics,
+    ) -> Result<Self, StartError> {
         fits(config, &image)?;
         let Image { markets: mut kept, homes, keys, .. } = image;
         let (max_drivers, markets, ledger) = (config.fixes.max_drivers, Vec::new(), Ledger::new(keys));
@@ -177,7 +101,7 @@ impl World {
             let kept = kept.remove(&market.id);
             // Since its own last event: it may have stood still while others went on.
             let down_for = kept.as_ref().map(|snapshot| now - snapshot.state().at);
-            world.open(market, kept, &travel, config.fixes)?;
+            world.open(market, kept, &travel, config.fixes, metrics)?;
             if let Some(down_for) = down_for {
                 world.resume(&market.id, down_for);
             }
@@ -196,6 +120,7 @@ impl World {
         kept: Option<Snapshot>,
         travel: &Arc<dyn TravelTime>,
         fixes: FixRules,
+        metrics: &Metrics,
     ) -> Result<(), StartError> {
         let MarketConfig { id, tenant, area, rules } = config;
         let wrong = |problem: &dyn std::fmt::Display| StartError(format!("market {id}: {problem}"));
@@ -218,7 +143,8 @@ impl World {
         let fleet = self.fleets[tenant].clone();
         let (id, tenant, area) = (id.clone(), tenant.clone(), area.clone());
         let (left, positions) = (BTreeSet::new(), Positions::default());
-        self.markets.push(Market { id, tenant, area, engine, sightings, fleet, left, positions });
+        let figures = Figures::new(metrics, &id, engine.state());
+        self.markets.push(Market { id, tenant, area, engine, sightings, fleet, left, positions, figures });
         Ok(())
     }
 
@@ -233,6 +159,7 @@ impl World {
                     market.fleet.set_available(id, is_able(driver));
                 } else {
                     market.left.insert(id.clone());
+                    market.figures.left(id);
                 }
             }
         }
@@ -297,6 +224,11 @@ impl World {
         self.now
     }
 
+    /// Every market, whoever asks.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Market> {
+        self.markets.iter()
+    }
+
     /// The markets a caller may know of.
     pub(crate) fn markets(&self, scope: &Scope) -> impl Iterator<Item = &Market> {
         self.markets.iter().filter(|market| market.is_in(scope))
@@ -348,8 +280,9 @@ impl World {
     }
 
     fn give(&mut self, market: &MarketId, command: Command) -> Result<(), Refusal> {
-        let now = self.now;
+        let (now, action) = (self.now, command.action.name());
         let events = self.market_mut(market).handle(now, command)?;
+        tracing::debug!(%market, action, events = events.len(), "carried out");
         if !events.is_empty() {
             self.ledger.record(self.now, market).events.extend(events);
         }
@@ -422,7 +355,9 @@ impl World {
         }
         let from = home.clone().filter(|home| *home != market);
         if let Some(home) = &from {
-            self.market_mut(home).left.insert(id.clone());
+            let home = self.market_mut(home);
+            home.left.insert(id.clone());
+            home.figures.left(&id);
         }
         if from.is_some() || home.is_none() {
             self.ledger.record(self.now, &market).moved = Some(Moved { driver: id.clone(), from });

@@ -94,3 +94,11 @@ pub(crate) enum Code {
     Late,
     Stopping,
 }
+
+impl Code {
+    /// The code as answers have it.
+    pub(crate) fn name(self) -> String {
+        let name = serde_json::to_value(self).ok();
+        name.as_ref().and_then(|name| name.as_str()).expect("a code is a word").to_owned()
+    }
+}
