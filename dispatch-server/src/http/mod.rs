@@ -45,6 +45,12 @@ pub fn router(state: State) -> Router {
     router.fallback(unknown_route).method_not_allowed_fallback(unknown_method).with_state(state)
 }
 
+/// What a header of versions says, for fuzzing: the same again, or `None` if it is refused.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn versions(header: &[u8]) -> Option<String> {
+    etag::Tags::of_bytes(header).map(|tags| tags.to_text())
+}
+
 async fn unknown_route(OriginalUri(uri): OriginalUri) -> Problem {
     Problem::unknown_route(uri.path())
 }

@@ -75,6 +75,11 @@ fn cargo_keeps_to_the_lock_and_the_lock_is_kept() {
 }
 
 #[test]
+fn every_request_is_fuzzed() {
+    none(texts::unfuzzed(&repository()));
+}
+
+#[test]
 fn links_lead_somewhere() {
     none_in(|source| texts::links(&root(), source));
 }

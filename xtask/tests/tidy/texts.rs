@@ -93,6 +93,28 @@ pub(crate) fn locked(source: &Source) -> Vec<Finding> {
     findings
 }
 
+/// Types of requests that the fuzz target `wire` does not read.
+pub(crate) fn unfuzzed(sources: &[Source]) -> Vec<Finding> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let door = sources.iter().find(|source| source.path == "dispatch-server/src/fuzzing.rs");
+    let known: Vec<&str> = door.map_or("", |door| &door.code).split(|c| !is_word(c)).collect();
+    let mut findings = Vec::new();
+    for source in sources.iter().filter(|source| source.path.starts_with("dispatch-server/src/http/")) {
+        for (number, line) in source.product_lines() {
+            let extracted = ["Json<", "JsonOrNothing<", "Query<"].iter().flat_map(|begin| line.split(begin).skip(1));
+            // A body that is read by hand: `let body: Kind = wire::parse(...)`.
+            let parsed = line.split_once(" = wire::parse").and_then(|(before, _)| before.rsplit_once(": "));
+            for name in extracted.chain(parsed.map(|(_, name)| name)) {
+                let name = name.split(|c| !is_word(c)).next().unwrap_or_default();
+                if name.len() > 1 && !known.contains(&name) {
+                    findings.push(source.finding(number, format!("`{name}` is not in fuzzing.rs")));
+                }
+            }
+        }
+    }
+    findings
+}
+
 /// Relative links in Markdown lead to a file.
 pub(crate) fn links(root: &Path, source: &Source) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -175,6 +197,20 @@ mod tests {
         assert_eq!(found("xtask/src/a.rs", "x([\"test\", \"--locked\"]); y([\"fmt\", \"--all\"]); z[at]"), 0);
         assert_eq!(found("xtask/src/a.rs", "cargo_fuzz(&[\"run\", \"--features\"])"), 0);
         assert_eq!(found(".cargo/config.toml", "x = \"run --package y\""), 1);
+    }
+
+    #[test]
+    fn requests_that_are_not_fuzzed_are_found() {
+        let door = Source::new("dispatch-server/src/fuzzing.rs", "read::<wire::Known>(body)");
+        let found = |code| {
+            unfuzzed(&[Source::new("dispatch-server/src/http/a.rs", code)]).len()
+                - unfuzzed(&[Source::new("dispatch-server/src/http/a.rs", code), Source::new(&door.path, &door.text)])
+                    .len()
+        };
+        let new =
+            "f(Json(a): Json<Fresh>, Query(b): Query<Other>, c: JsonOrNothing<T>) { let d: Last = wire::parse(e); }";
+        assert_eq!((found(new), unfuzzed(&[Source::new("dispatch-server/src/http/a.rs", new)]).len()), (0, 3));
+        assert_eq!(found("f(Json(a): Json<Known>)"), 1);
     }
 
     #[test]
