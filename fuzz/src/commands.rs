@@ -151,7 +151,7 @@ impl Market {
         let mut spec = OrderSpec::new(order(bytes), position(bytes), position(bytes));
         let kind = bytes.byte();
         spec.pickup.id = (kind & 1 != 0).then(|| "place".parse().expect("a valid id"));
-        spec.preparation = (kind & 2 != 0).then(|| Millis::new(self.time(bytes).as_millis() - self.now.as_millis()));
+        spec.preparation = (kind & 2 != 0).then(|| self.time(bytes) - self.now);
         spec.promised_at = (kind & 4 != 0).then(|| self.time(bytes));
         spec.units = serde_json::from_value(json!(1 + kind % 3)).expect("a few units");
         if kind & 128 != 0 {

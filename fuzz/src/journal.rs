@@ -34,7 +34,7 @@ fn comes_back(read: fn(&[u8]) -> Result<Vec<u8>, String>, input: &[u8]) {
 
 /// Reads a directory in every way there is.
 fn look(disk: &Memory) {
-    let files = disk.0.borrow().clone();
+    let files = disk.copied();
     let Ok(mut log) = Log::open(disk.clone()) else { return };
     for segment in log.segments() {
         let _ = log.inspect(segment);
@@ -48,7 +48,7 @@ fn look(disk: &Memory) {
     }
     let _ = log.replay(|_| Err("nobody understands it".into()));
     let found = records(&mut log);
-    assert_eq!(files, *disk.0.borrow(), "reading changes nothing");
+    assert_eq!(files, disk.copied(), "reading changes nothing");
     let Ok(found) = found else { return };
     let Ok(mut journal) = Journal::start(log, Options { sync: true, segment_bytes: 1 << 20 }, 7) else { return };
     let mut batch = Batch::default();
@@ -89,7 +89,7 @@ fn happen(disk: &Memory, bytes: &mut Bytes) {
         }
         5 => {
             let name = name(bytes);
-            let contents = bytes.take(64).to_vec();
+            let contents = Rc::new(RefCell::new(bytes.take(64).to_vec()));
             disk.0.borrow_mut().insert(name, contents);
         }
         6 => {
@@ -105,8 +105,8 @@ fn happen(disk: &Memory, bytes: &mut Bytes) {
         }
         number => {
             let Some(file) = chosen(disk, bytes) else { return };
-            let mut files = disk.0.borrow_mut();
-            let contents = files.entry(file).or_default();
+            let contents = disk.0.borrow()[&file].clone();
+            let mut contents = contents.borrow_mut();
             let at = bytes.below(contents.len() + 1);
             match number {
                 8 => contents.truncate(at),
@@ -116,7 +116,7 @@ fn happen(disk: &Memory, bytes: &mut Bytes) {
                     for (byte, new) in contents[at..].iter_mut().zip(bytes.take(8)) {
                         *byte = *new;
                     }
-                    mend(contents, at);
+                    mend(&mut contents, at);
                 }
             }
         }
@@ -201,10 +201,19 @@ fn name(bytes: &mut Bytes) -> String {
 
 /// A directory in memory.
 #[derive(Clone, Default)]
-struct Memory(Rc<RefCell<BTreeMap<String, Vec<u8>>>>);
+struct Memory(Rc<RefCell<BTreeMap<String, Contents>>>);
 
-/// A file of one.
-struct MemoryFile(Memory, String);
+/// What is in a file, whatever it is called.
+type Contents = Rc<RefCell<Vec<u8>>>;
+
+/// A file that is open.
+struct MemoryFile(Contents);
+
+impl Memory {
+    fn copied(&self) -> BTreeMap<String, Vec<u8>> {
+        self.0.borrow().iter().map(|(name, contents)| (name.clone(), contents.borrow().clone())).collect()
+    }
+}
 
 impl Disk for Memory {
     type File = MemoryFile;
@@ -214,12 +223,14 @@ impl Disk for Memory {
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        self.0.borrow().get(name).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+        let files = self.0.borrow();
+        files.get(name).map(|contents| contents.borrow().clone()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn create(&self, name: &str) -> io::Result<MemoryFile> {
-        self.0.borrow_mut().insert(name.to_owned(), Vec::new());
-        Ok(MemoryFile(self.clone(), name.to_owned()))
+        let contents = Contents::default();
+        self.0.borrow_mut().insert(name.to_owned(), contents.clone());
+        Ok(MemoryFile(contents))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -240,14 +251,7 @@ impl Disk for Memory {
 
 impl DiskFile for MemoryFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // What was renamed since is written under its new name by nobody.
-        let MemoryFile(disk, name) = self;
-        let name = name
-            .strip_suffix(".unfinished")
-            .filter(|done| disk.0.borrow().contains_key(*done))
-            .unwrap_or(name)
-            .to_owned();
-        disk.0.borrow_mut().entry(name).or_default().extend_from_slice(bytes);
+        self.0.borrow_mut().extend_from_slice(bytes);
         Ok(())
     }
 

@@ -50,9 +50,10 @@ fn follow(target: &str, seconds: &str) -> Result<(), Failure> {
     let options = ["--", &limit, "-timeout=10", "-rss_limit_mb=2048", "-max_len=16384", "-print_final_stats=1"];
     let corpora: &[&str] = if run::root().join(&kept).is_dir() { &[&found, &kept] } else { &[&found] };
     // Nothing of ours is unsafe code, which is what sanitizers are for.
-    let start = ["run", "--sanitizer", "none", "--features", "libfuzzer", target];
+    let mut command = cargo_fuzz(&["run", "--sanitizer", "none", "--features", "libfuzzer", target]);
+    command.args(corpora).args(options);
     let before = artifacts(target);
-    run::run(cargo_fuzz(&[&start, corpora, &options].concat())).map_err(|failure| {
+    run::run(command).map_err(|failure| {
         let new: Vec<_> = artifacts(target).difference(&before).map(|file| file.display().to_string()).collect();
         if new.is_empty() { failure } else { Failure::Because(format!("{target} is broken by {}", new.join(", "))) }
     })
