@@ -9,7 +9,7 @@ WORKDIR /src
 FROM toolchain AS manifests
 COPY . .
 RUN find . -path '*/src/*' -name '*.rs' ! -name lib.rs ! -name main.rs -delete \
-    && find . -name '*.rs' -exec sh -c 'for file; do echo "fn main() {}" > "$file"; done' _ {} + \
+    && find . -name '*.rs' -exec sh -c 'for file; do echo "fn main() { }" > "$file"; done' _ {} + \
     && find . -type f ! -name '*.rs' ! -name Cargo.toml ! -name Cargo.lock -delete
 
 FROM toolchain AS build

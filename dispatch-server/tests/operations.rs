@@ -6,7 +6,7 @@ use dispatch_server::{ConfigError, Sources};
 use std::collections::BTreeSet;
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use toml::Table;
 
 /// Files beside the documentation that name settings or commands.
@@ -184,6 +184,30 @@ fn the_image_is_built_from_what_there_is() {
     for json in ["ENTRYPOINT [\"dispatch-server\"]", "CMD [\"serve\"]", "CMD [\"dispatch-server\", \"health\"]"] {
         assert!(dockerfile.contains(json), "{json}");
     }
+}
+
+#[test]
+fn dependencies_are_built_from_manifests_and_empty_programs() {
+    let (dockerfile, ignore, workspace) = (text("Dockerfile"), text(".dockerignore"), workspace());
+    let context = std::env::temp_dir().join(format!("dispatch-context-{}", std::process::id()));
+    let members = workspace["members"].as_array().unwrap().iter().flat_map(|member| files(member.as_str().unwrap()));
+    for path in members.chain(["Cargo.toml".into(), "Cargo.lock".into()]).filter(|path| !is_ignored(&ignore, path)) {
+        let copy = context.join(&path);
+        std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        std::fs::copy(root().join(&path), copy).unwrap();
+    }
+    let (_, from) = dockerfile.split_once("RUN find .").unwrap();
+    let script = format!("find .{}", from.split_once("\n\n").unwrap().0);
+    let run = |program: &str, args: &[&str]| Command::new(program).args(args).current_dir(&context).output().unwrap();
+    let emptied = run("sh", &["-e", "-c", &script]);
+    let loaded = run(env!("CARGO"), &["metadata", "--no-deps", "--offline", "--locked", "--format-version", "1"]);
+    let main = read_to_string(context.join("dispatch-server/src/main.rs")).unwrap();
+    let is_left = context.join("dispatch-server/src/config.rs").exists() || context.join("README.md").exists();
+    std::fs::remove_dir_all(&context).unwrap();
+    for Output { status, stderr, .. } in [emptied, loaded] {
+        assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    }
+    assert_eq!((main.trim(), is_left), ("fn main() { }", false));
 }
 
 #[test]
