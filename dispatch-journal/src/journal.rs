@@ -2,7 +2,7 @@
 
 use crate::disk::{Disk, DiskFile};
 use crate::frame::{self, Batch, HEADER, MAX_SNAPSHOT, Record, SNAPSHOT, SegmentHeader};
-use crate::log::{Log, OpenError, Segment, begun_ms, snapshot_name, snapshots};
+use crate::log::{Log, MAX_SEQ, OpenError, Segment, begun_ms, snapshot_name, snapshots};
 use std::io;
 
 /// How a journal writes.
@@ -64,6 +64,12 @@ impl<D: Disk> Journal<D> {
     pub fn start(log: Log<D>, options: Options, now_ms: i64) -> Result<Self, OpenError> {
         let Log { disk, segments, damaged, report, .. } = log;
         let report = report.expect("who starts a journal has replayed the log");
+        let epoch = report.epoch.checked_add(1).filter(|_| report.last <= MAX_SEQ / 2);
+        let Some(epoch) = epoch else {
+            let file = segments.last().map_or_else(String::new, Segment::name);
+            let problem = "no numbers are left to go on with".to_owned();
+            return Err(OpenError::Damage { file, offset: 0, problem });
+        };
         for name in disk.list().map_err(OpenError::io("the directory"))? {
             if name.ends_with(UNFINISHED) {
                 disk.remove(&name).map_err(OpenError::io(&name))?;
@@ -78,7 +84,7 @@ impl<D: Disk> Journal<D> {
             let whole = report.torn.map_or(file.len(), |(_, len)| len as usize);
             appear(&disk, &name, &[&file[..whole]]).map_err(OpenError::io(&name))?;
         }
-        let segment = Segment { first: report.last + 1, epoch: report.epoch + 1 };
+        let segment = Segment { first: report.last + 1, epoch };
         let file = begin(&disk, &segment, now_ms).map_err(OpenError::io(&segment.name()))?;
         let (next, frames) = (segment.first, Vec::new());
         Ok(Self { disk, options, segment, file, len: HEADER, next, settled: next, failed: false, frames })

@@ -93,6 +93,9 @@ fn with_cause(error: &OpenError) -> String {
     }
 }
 
+/// The last number that a record may have: no file that names a greater one is a server's.
+pub(crate) const MAX_SEQ: u64 = i64::MAX.unsigned_abs();
+
 /// A file of records, by its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Segment {
@@ -111,7 +114,8 @@ impl Segment {
     fn parse(name: &str) -> Option<Self> {
         let (first, epoch) = name.strip_suffix(".segment")?.split_once('-')?;
         let segment = Self { first: first.parse().ok()?, epoch: epoch.parse().ok()? };
-        (segment.name() == name).then_some(segment)
+        let is_possible = (1..=MAX_SEQ).contains(&segment.first) && segment.epoch > 0;
+        (is_possible && segment.name() == name).then_some(segment)
     }
 }
 
@@ -138,7 +142,10 @@ pub(crate) fn snapshot_name(seq: u64) -> String {
 /// The last records of the snapshots there are, oldest first.
 pub(crate) fn snapshots<D: Disk>(disk: &D) -> Result<Vec<u64>, OpenError> {
     let names = disk.list().map_err(OpenError::io("the directory"))?;
-    let seq = |name: &String| name.strip_suffix(".snapshot")?.parse().ok().filter(|&seq| snapshot_name(seq) == *name);
+    let seq = |name: &String| {
+        let seq = name.strip_suffix(".snapshot")?.parse().ok()?;
+        (seq <= MAX_SEQ && snapshot_name(seq) == *name).then_some(seq)
+    };
     let mut found: Vec<u64> = names.iter().filter_map(seq).collect();
     found.sort_unstable();
     Ok(found)
@@ -307,6 +314,7 @@ impl<D: Disk> Log<D> {
         count: usize,
         mut visit: impl FnMut(Record<'_>) -> Result<(), String>,
     ) -> Result<Report, OpenError> {
+        let after = after.min(MAX_SEQ);
         // The segment that holds the first record asked for is the last that does not begin after it.
         let from = self.segments[..count].partition_point(|segment| segment.first <= after + 1).saturating_sub(1);
         let mut report = Report { last: after, ..Report::default() };
@@ -335,7 +343,7 @@ pub fn read_on<D: Disk>(
     after: u64,
     mut visit: impl FnMut(Record<'_>) -> Result<(), String>,
 ) -> Result<Report, OpenError> {
-    let segments = segments(disk)?;
+    let (segments, after) = (segments(disk)?, after.min(MAX_SEQ));
     let number = segments.partition_point(|segment| segment.first <= after + 1);
     let mut report = Report { last: after, ..Report::default() };
     let Some(number) = number.checked_sub(1) else {
@@ -411,4 +419,54 @@ fn is_settled(file: &[u8], from: usize, seq: u64) -> bool {
         let frame = frame::decode(file, at, MAX_PAYLOAD);
         frame.is_ok_and(|frame| frame.record.seq > seq && frame.settled > seq)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Batch, Directory, Journal, Options};
+
+    /// What is made of a directory with one record and another file in it.
+    fn beside(name: &str, contents: &[u8]) -> Result<Report, OpenError> {
+        let path = std::env::temp_dir().join(format!("journal-names-{}-{name}", std::process::id()));
+        let mut log = Log::open(Directory::open(&path).unwrap()).unwrap();
+        log.replay(|_| Ok(())).unwrap();
+        let mut journal = Journal::start(log, Options::default(), 0).unwrap();
+        let mut batch = Batch::default();
+        batch.push(b"x").unwrap();
+        journal.commit(&batch, 0).unwrap();
+        drop(journal);
+        std::fs::write(path.join(name), contents).unwrap();
+        let read = Log::open(Directory::open(&path).unwrap()).and_then(|mut log| {
+            let report = log.replay(|_| Ok(()))?.clone();
+            assert!(log.segments().iter().all(|segment| log.inspect(segment).is_ok()));
+            Journal::start(log, Options::default(), 0)?;
+            Ok(report)
+        });
+        let on = read_on(&Directory::read_only(&path), u64::MAX, |_| Ok(()));
+        assert!(on.is_ok_and(|report| report.records == 0), "there is nothing after the last number");
+        std::fs::remove_dir_all(&path).unwrap();
+        read
+    }
+
+    #[test]
+    fn numbers_at_the_end_of_their_range_are_no_reason_to_panic() {
+        let max = u64::MAX;
+        let mut frame = SNAPSHOT.to_vec();
+        frame::encode(&mut frame, Record { seq: max, epoch: 0, payload: b"{}" }, 0);
+        for (name, contents) in [
+            (format!("{max:020}.snapshot"), &frame[..]),
+            (format!("{max:020}-0000000001.segment"), &SegmentHeader { epoch: 1, first: max, begun_ms: 0 }.encode()),
+            (format!("{:020}-0000000000.segment", 0), &SegmentHeader { epoch: 0, first: 0, begun_ms: 0 }.encode()),
+        ] {
+            // No server writes these: they are not its files.
+            assert_eq!(beside(&name, contents).unwrap().records, 1, "{name}");
+        }
+        // These may be, and there is nothing to call what would come after them.
+        for (first, epoch) in [(2, u32::MAX), (MAX_SEQ, 1)] {
+            let segment = Segment { first, epoch };
+            let refused = beside(&segment.name(), &SegmentHeader { epoch, first, begun_ms: 0 }.encode());
+            assert!(matches!(refused, Err(OpenError::Damage { .. } | OpenError::Gap { .. })), "{refused:?}");
+        }
+    }
 }

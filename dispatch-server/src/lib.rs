@@ -37,6 +37,9 @@
 mod area;
 mod auth;
 mod config;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod journal;
 mod net;

@@ -1,5 +1,6 @@
 //! The `dispatch-server` command.
 
+mod health_command;
 mod journal_command;
 mod key_command;
 
@@ -38,6 +39,14 @@ enum Command {
     CheckConfig(ConfigOptions),
     /// Print every setting with its default and its meaning, as a file to start from.
     PrintConfig,
+    /// Ask the server that runs with this configuration whether it is ready; the exit code says so.
+    Health {
+        #[command(flatten)]
+        sources: ConfigOptions,
+        /// Ask this one, without TLS, whatever the configuration says.
+        #[arg(long)]
+        url: Option<String>,
+    },
     /// API keys.
     #[command(subcommand)]
     Key(KeyCommand),
@@ -108,6 +117,8 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
             println!("the configuration is valid; it listens on {}", config.listen);
         }
         Command::Serve { sources, .. } => run_server(load(sources)?)?,
+        Command::Health { url: Some(url), .. } => health_command::run(&url)?,
+        Command::Health { sources, url: None } => health_command::run(&health_command::here(load(sources)?.listen))?,
         Command::Key(command) => key_command::run(command)?,
         Command::Database(DatabaseCommand::Migrate(options)) => {
             migrate_database(&load(options)?)?.iter().for_each(|line| println!("{line}"));

@@ -1,7 +1,12 @@
 //! Runs a fuzz target on random mutations of its valid input, where libFuzzer is not to be had:
-//! `random TARGET SECONDS [SEED]`. Panics with the input that broke the target.
+//! `random TARGET SECONDS [SEED]`. Ends with failure and the file of the input that broke the target. `random --seeds TARGET DIRECTORY`
+//! writes the valid input there, for libFuzzer to begin with.
 
+use dispatch_fuzz::Target;
+use std::fs;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -47,30 +52,70 @@ const TOKENS: &[&str] = &[
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, name, directory] = &arguments[..]
+        && flag == "--seeds"
+    {
+        return end(target(name).and_then(|target| write_seeds(target, Path::new(directory))));
+    }
     let Some((name, seconds, seed)) = parse(&arguments) else {
-        eprintln!("usage: random TARGET SECONDS [SEED]");
-        return ExitCode::FAILURE;
+        return end(Err("usage: random TARGET SECONDS [SEED] | random --seeds TARGET DIRECTORY".into()));
     };
-    let Some(target) = dispatch_fuzz::TARGETS.iter().find(|target| target.name == name) else {
-        eprintln!("there is no target `{name}`");
-        return ExitCode::FAILURE;
+    let target = match target(name) {
+        Ok(target) => target,
+        Err(problem) => return end(Err(problem)),
     };
     eprintln!("target {name}, seed {seed}");
     let mut random = Random(seed);
-    let seeds = (target.seeds)();
+    let seeds = target.inputs();
     let start = Instant::now();
     let mut inputs = 0u64;
     while start.elapsed() < Duration::from_secs(seconds) {
         let input = random.mutate(&seeds);
         inputs += 1;
         if catch_unwind(AssertUnwindSafe(|| (target.body)(&input))).is_err() {
-            eprintln!("input {inputs} of seed {seed} breaks {name}:\n{}", input.escape_ascii());
-            return ExitCode::FAILURE;
+            let shown = input.escape_ascii();
+            return end(Err(match keep(name, seed, inputs, &input) {
+                Ok(file) => {
+                    format!("input {inputs} of seed {seed} breaks {name}, and is in {}:\n{shown}", file.display())
+                }
+                Err(error) => {
+                    format!("input {inputs} of seed {seed} breaks {name}, and cannot be kept ({error}):\n{shown}")
+                }
+            }));
         }
     }
     let rate = inputs as f64 / start.elapsed().as_secs_f64();
     println!(r#"{{"target":"{name}","seed":{seed},"inputs":{inputs},"inputs_per_second":{rate:.0}}}"#);
     ExitCode::SUCCESS
+}
+
+fn end(outcome: Result<(), String>) -> ExitCode {
+    let Err(problem) = outcome else { return ExitCode::SUCCESS };
+    eprintln!("{problem}");
+    ExitCode::FAILURE
+}
+
+fn target(name: &str) -> Result<&'static Target, String> {
+    let found = dispatch_fuzz::TARGETS.iter().find(|target| target.name == name);
+    found.ok_or_else(|| format!("there is no target `{name}`"))
+}
+
+fn write_seeds(target: &Target, directory: &Path) -> Result<(), String> {
+    let write = || {
+        fs::create_dir_all(directory)?;
+        let mut seeds = (target.seeds)().into_iter().enumerate();
+        seeds.try_for_each(|(number, seed)| fs::write(directory.join(format!("seed-{number:02}")), seed))
+    };
+    write().map_err(|error| format!("{}: {error}", directory.display()))
+}
+
+/// Keeps an input where libFuzzer would.
+fn keep(name: &str, seed: u64, number: u64, input: &[u8]) -> io::Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("artifacts").join(name);
+    fs::create_dir_all(&folder)?;
+    let file = folder.join(format!("random-{seed}-{number}"));
+    fs::write(&file, input)?;
+    Ok(file)
 }
 
 fn parse(arguments: &[String]) -> Option<(&str, u64, u64)> {

@@ -1,12 +1,23 @@
 //! The bodies of the fuzz targets, one function each, and valid input to begin with.
 //!
-//! A target panics when it finds a bug. `targets/` runs them under libFuzzer, `examples/random.rs` without it.
+//! A target panics when it finds a bug. `targets/` runs them under libFuzzer, `examples/random.rs` without it. Beside the valid input
+//! each begins with what lies in `corpus/`, below its name: input that was found to reach far, or to break it once.
+
+mod bytes;
+mod commands;
+mod journal;
+mod wire;
+
+pub use commands::commands;
+pub use journal::journal;
+pub use wire::wire;
 
 use dispatch_core::{
     Action, Command, DriverId, DriverSpec, EngineConfig, Millis, OrderId, OrderSpec, Position, Reason, Role, Timestamp,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
+use std::path::Path;
 
 /// What is fuzzed.
 #[derive(Clone, Copy)]
@@ -20,7 +31,24 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: &[Target] = &[Target { name: "position_json", body: position_json, seeds: position_json_seeds }];
+pub const TARGETS: &[Target] = &[
+    Target { name: "position_json", body: position_json, seeds: position_json_seeds },
+    Target { name: "wire", body: wire, seeds: wire::wire_seeds },
+    Target { name: "commands", body: commands, seeds: commands::commands_seeds },
+    Target { name: "journal", body: journal, seeds: journal::journal_seeds },
+];
+
+impl Target {
+    /// The valid input, and what lies in `corpus/`.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<Vec<u8>> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(self.name);
+        let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut inputs: Vec<_> = files.filter_map(|file| std::fs::read(file.path()).ok()).collect();
+        inputs.sort();
+        (self.seeds)().into_iter().chain(inputs).collect()
+    }
+}
 
 /// Whatever is accepted as a position, an order, a configuration or a command is the same after writing and reading it
 /// again, and checking a configuration never panics.
@@ -80,10 +108,10 @@ mod tests {
 
     #[test]
     fn seeds_are_valid_and_pass() {
-        for Target { name, body, seeds } in TARGETS {
-            assert!(!seeds().is_empty(), "{name}");
-            for seed in seeds() {
-                body(&seed);
+        for target in TARGETS {
+            assert!(!(target.seeds)().is_empty(), "{}", target.name);
+            for input in target.inputs() {
+                (target.body)(&input);
             }
         }
         let read = |seed: &[u8]| {

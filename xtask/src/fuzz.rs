@@ -1,10 +1,12 @@
 //! `cargo xtask fuzz`: random input for the fuzz targets, guided by coverage where the tools for that are there.
 
 use crate::run::{self, Failure, cargo};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Every target: a function of the same name in `fuzz/src/lib.rs`.
-const TARGETS: &[&str] = &["position_json"];
+const TARGETS: &[&str] = &["position_json", "wire", "commands", "journal"];
 
 /// What `fuzz` is asked for.
 #[derive(clap::Args)]
@@ -28,15 +30,45 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     for &target in TARGETS.iter().filter(|&&target| arguments.target.as_deref().is_none_or(|only| only == target)) {
         let seconds = arguments.seconds.to_string();
-        run::run(if guided {
-            let limit = format!("-max_total_time={seconds}");
-            cargo_fuzz(&["run", "--features", "libfuzzer", target, "--", &limit])
+        if guided {
+            follow(target, &seconds)?;
         } else {
-            let driver = ["run", "--release", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--example", "random"];
-            cargo(driver.into_iter().chain(["--", target, &seconds]))
-        })?;
+            run::run(random(&[target, &seconds]))?;
+        }
     }
     Ok(())
+}
+
+/// Runs a target under libFuzzer. What it finds lies in `fuzz/target/corpus`, so that it goes on there; what the repository has in
+/// `fuzz/corpus` is only read.
+fn follow(target: &str, seconds: &str) -> Result<(), Failure> {
+    let found = format!("fuzz/target/corpus/{target}");
+    let kept = format!("fuzz/corpus/{target}");
+    run::run(random(&["--seeds", target, &found]))?;
+    let limit = format!("-max_total_time={seconds}");
+    // An input that takes this long is a finding, too, and so is one that takes this many megabytes.
+    let options = ["--", &limit, "-timeout=10", "-rss_limit_mb=2048", "-max_len=16384", "-print_final_stats=1"];
+    let corpora: &[&str] = if run::root().join(&kept).is_dir() { &[&found, &kept] } else { &[&found] };
+    // Nothing of ours is unsafe code, which is what sanitizers are for.
+    let mut command = cargo_fuzz(&["run", "--sanitizer", "none", "--features", "libfuzzer", target]);
+    command.args(corpora).args(options);
+    let before = artifacts(target);
+    run::run(command).map_err(|failure| {
+        let new: Vec<_> = artifacts(target).difference(&before).map(|file| file.display().to_string()).collect();
+        if new.is_empty() { failure } else { Failure::Because(format!("{target} is broken by {}", new.join(", "))) }
+    })
+}
+
+/// The inputs that broke a target.
+fn artifacts(target: &str) -> BTreeSet<PathBuf> {
+    let folder = run::root().join("fuzz/artifacts").join(target);
+    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// The program that mutates without guidance, and knows the valid input.
+fn random(arguments: &[&str]) -> Command {
+    let driver = ["run", "--release", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--example", "random", "--"];
+    cargo(driver.into_iter().chain(arguments.iter().copied()))
 }
 
 /// `cargo fuzz` under the nightly toolchain, whatever toolchain runs this program.

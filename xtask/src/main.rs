@@ -6,6 +6,7 @@ mod fuzz_api;
 mod measure;
 mod needs;
 mod run;
+mod supply;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -30,6 +31,10 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Ask the running server whatever its contract allows and forbids, as every role.
     FuzzApi(fuzz_api::Arguments),
+    /// Hold all dependencies against deny.toml: licences, sources, known flaws, what is banned.
+    Deny(supply::DenyArguments),
+    /// List what the server is linked from, as CycloneDX.
+    Sbom(supply::SbomArguments),
 }
 
 fn main() -> ExitCode {
@@ -39,5 +44,7 @@ fn main() -> ExitCode {
         Command::Measure(arguments) => run::report(measure::run(&arguments)),
         Command::Fuzz(arguments) => run::report(fuzz::run(&arguments)),
         Command::FuzzApi(arguments) => run::report(fuzz_api::run(&arguments)),
+        Command::Deny(arguments) => run::report(supply::deny(&arguments)),
+        Command::Sbom(arguments) => run::report(supply::sbom(&arguments)),
     }
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything the tests need, then every check, then one line that says how many tests passed.
 
-use crate::needs;
 use crate::run::{self, Failure, cargo};
+use crate::{needs, supply};
 use std::process::ExitCode;
 
 /// The checks that come before the tests, the quickest first.
@@ -34,6 +34,7 @@ pub(crate) fn run() -> ExitCode {
 
 fn checks() -> Result<(), Failure> {
     needs::install()?;
+    supply::check_compiler()?;
     for check in CHECKS {
         run::run(cargo(check.iter().copied()))?;
     }

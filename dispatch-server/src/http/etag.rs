@@ -32,6 +32,22 @@ impl Tags {
         Self::parse(&lines.join(",")).map(Some).ok_or_else(|| wrong(name))
     }
 
+    /// The tags of the bytes of one header.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn of_bytes(header: &[u8]) -> Option<Self> {
+        let name = axum::http::header::IF_MATCH;
+        let value = axum::http::HeaderValue::from_bytes(header).ok()?;
+        Self::of(&HeaderMap::from_iter([(name.clone(), value)]), &name).ok().flatten()
+    }
+
+    /// As a header has them.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn to_text(&self) -> String {
+        let Self::These(tags) = self else { return "*".to_owned() };
+        let tag = |(weak, tag): &(bool, String)| format!("{}\"{tag}\"", if *weak { "W/" } else { "" });
+        tags.iter().map(tag).collect::<Vec<_>>().join(", ")
+    }
+
     fn parse(text: &str) -> Option<Self> {
         if text.trim() == "*" {
             return Some(Self::Any);

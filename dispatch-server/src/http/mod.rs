@@ -57,6 +57,12 @@ pub(crate) fn operations() -> impl Iterator<Item = Operation> {
     ROUTES.iter().map(Route::operation)
 }
 
+/// What a header of versions says, for fuzzing: the same again, or `None` if it is refused.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn versions(header: &[u8]) -> Option<String> {
+    etag::Tags::of_bytes(header).map(|tags| tags.to_text())
+}
+
 async fn unknown_route(OriginalUri(uri): OriginalUri) -> Problem {
     Problem::unknown_route(uri.path())
 }

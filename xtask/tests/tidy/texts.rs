@@ -67,6 +67,54 @@ pub(crate) fn inherits_lints(source: &Source) -> Option<Finding> {
     (is_crate && !inherits).then(|| source.finding(1, "does not inherit the lints: `[lints]` with `workspace = true`"))
 }
 
+/// Whatever the project has cargo do is done with the versions in Cargo.lock, and changes none of them.
+pub(crate) fn locked(source: &Source) -> Vec<Finding> {
+    const COMMANDS: [&str; 6] = ["build", "run", "test", "bench", "doc", "clippy"];
+    // Programs with a `run` of their own.
+    const OTHERS: [&str; 2] = ["cargo_fuzz(&", "st.args("];
+    let mut findings = Vec::new();
+    let ours = source.path.starts_with("xtask/src/") && source.is_rust();
+    for (at, _) in source.text.match_indices('[').filter(|_| ours) {
+        let inside = source.text[at + 1..].split(']').next().unwrap_or_default();
+        let first = inside.trim_start().strip_prefix('"').and_then(|word| word.split('"').next()).unwrap_or_default();
+        let line = crate::source::line_of(&source.text, at);
+        let before = &source.text[..at];
+        let is_other = OTHERS.iter().any(|other| before.ends_with(other)) || inside.contains("--version");
+        let is_cargo = COMMANDS.contains(&first) && inside.contains("\"--") && !is_other && !source.in_test(line);
+        if is_cargo && !inside.contains("\"--locked\"") {
+            findings.push(source.finding(line, format!("`cargo {first}` without --locked")));
+        }
+    }
+    if source.path == ".cargo/config.toml"
+        && source.text.lines().any(|line| line.contains("run ") && !line.contains("--locked"))
+    {
+        findings.push(source.finding(1, "an alias of `cargo run` without --locked"));
+    }
+    findings
+}
+
+/// Types of requests that the fuzz target `wire` does not read.
+pub(crate) fn unfuzzed(sources: &[Source]) -> Vec<Finding> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let door = sources.iter().find(|source| source.path == "dispatch-server/src/fuzzing.rs");
+    let known: Vec<&str> = door.map_or("", |door| &door.code).split(|c| !is_word(c)).collect();
+    let mut findings = Vec::new();
+    for source in sources.iter().filter(|source| source.path.starts_with("dispatch-server/src/http/")) {
+        for (number, line) in source.product_lines() {
+            let extracted = ["Json<", "JsonOrNothing<", "Query<"].iter().flat_map(|begin| line.split(begin).skip(1));
+            // A body that is read by hand: `let body: Kind = wire::parse(...)`.
+            let parsed = line.split_once(" = wire::parse").and_then(|(before, _)| before.rsplit_once(": "));
+            for name in extracted.chain(parsed.map(|(_, name)| name)) {
+                let name = name.split(|c| !is_word(c)).next().unwrap_or_default();
+                if name.len() > 1 && !known.contains(&name) {
+                    findings.push(source.finding(number, format!("`{name}` is not in fuzzing.rs")));
+                }
+            }
+        }
+    }
+    findings
+}
+
 /// Relative links in Markdown lead to a file.
 pub(crate) fn links(root: &Path, source: &Source) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -137,6 +185,32 @@ mod tests {
         assert!(lints("[package]\n[lints]\nrust.unsafe_code = \"allow\""));
         assert!(!lints("[package]\n[lints]\nworkspace = true"));
         assert!(!lints("[workspace]"));
+    }
+
+    #[test]
+    fn cargo_without_the_lock_is_found() {
+        let found = |path: &str, text: &str| locked(&Source::new(path, text)).len();
+        assert_eq!(
+            found("xtask/src/a.rs", "x(&[\n    \"test\",\n    \"--workspace\",\n]); y([\"run\", \"--quiet\"])"),
+            2
+        );
+        assert_eq!(found("xtask/src/a.rs", "x([\"test\", \"--locked\"]); y([\"fmt\", \"--all\"]); z[at]"), 0);
+        assert_eq!(found("xtask/src/a.rs", "cargo_fuzz(&[\"run\", \"--features\"])"), 0);
+        assert_eq!(found(".cargo/config.toml", "x = \"run --package y\""), 1);
+    }
+
+    #[test]
+    fn requests_that_are_not_fuzzed_are_found() {
+        let door = Source::new("dispatch-server/src/fuzzing.rs", "read::<wire::Known>(body)");
+        let found = |code| {
+            unfuzzed(&[Source::new("dispatch-server/src/http/a.rs", code)]).len()
+                - unfuzzed(&[Source::new("dispatch-server/src/http/a.rs", code), Source::new(&door.path, &door.text)])
+                    .len()
+        };
+        let new =
+            "f(Json(a): Json<Fresh>, Query(b): Query<Other>, c: JsonOrNothing<T>) { let d: Last = wire::parse(e); }";
+        assert_eq!((found(new), unfuzzed(&[Source::new("dispatch-server/src/http/a.rs", new)]).len()), (0, 3));
+        assert_eq!(found("f(Json(a): Json<Known>)"), 1);
     }
 
     #[test]

@@ -1,0 +1,4 @@
+//! The target `journal` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| dispatch_fuzz::journal(input));

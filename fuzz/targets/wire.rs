@@ -1,0 +1,4 @@
+//! The target `wire` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| dispatch_fuzz::wire(input));
