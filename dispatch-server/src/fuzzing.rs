@@ -1,6 +1,7 @@
 //! What the fuzz targets reach of the server's insides (feature `fuzzing`): everything that reads bytes of others. No part of
 //! its interface.
 
+use crate::auth::Scope;
 use crate::http;
 use crate::journal::{Image, Record};
 use crate::wire::{self, Invalid, Question};
@@ -24,6 +25,8 @@ fn query<T: Question>(text: &str) -> Result<(), Refused> {
 pub const BODIES: &[(&str, Read<[u8]>)] = &[
     ("AssignOrder", |body| read(body, drop::<wire::AssignOrder>)),
     ("CancelOrder", |body| read(body, drop::<wire::CancelOrder>)),
+    ("CreateKey", |body| read(body, |key: wire::CreateKey| _ = key.within(&Scope::default()))),
+    ("CreateLink", |body| read(body, |link: wire::CreateLink| _ = link.valid_for())),
     ("FailOrder", |body| read(body, drop::<wire::FailOrder>)),
     ("KitchenProgress", |body| read(body, drop::<wire::KitchenProgress>)),
     ("PlannedShiftBody", |body| read(body, |shift: wire::PlannedShiftBody| _ = shift.into_core())),
@@ -36,6 +39,7 @@ pub const BODIES: &[(&str, Read<[u8]>)] = &[
     ("ReportPosition", |body| read(body, |position: wire::ReportPosition| _ = position.into_core())),
     ("ReportPositions", |body| read(body, drop::<wire::ReportPositions>)),
     ("RollBack", |body| read(body, drop::<wire::RollBack>)),
+    ("RotateKey", |body| read(body, |rotate: wire::RotateKey| _ = rotate.grace())),
     ("RulesBody", |body| {
         read(body, |rules: wire::RulesBody| {
             // What the contract cannot say of rules is refused with the reason.
@@ -54,6 +58,7 @@ pub const BODIES: &[(&str, Read<[u8]>)] = &[
 pub const QUERIES: &[(&str, Read<str>)] = &[
     ("AboutDriver", query::<wire::AboutDriver>),
     ("DriversQuery", query::<wire::DriversQuery>),
+    ("KeysQuery", query::<wire::KeysQuery>),
     ("NearestQuery", query::<wire::NearestQuery>),
     ("OrdersQuery", query::<wire::OrdersQuery>),
     ("StatsQuery", query::<wire::StatsQuery>),

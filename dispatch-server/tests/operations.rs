@@ -62,6 +62,10 @@ fn every_variable_is_a_setting() {
     for (name, text) in documents() {
         let mut all = with_a_key();
         for (variable, value) in variables(&text) {
+            // For tests alone.
+            if variable == "DISPATCH_WRITE_DOCS" {
+                continue;
+            }
             count += 1;
             let alone = Sources { environment: vec![(variable.clone(), String::new())], ..Sources::default() };
             let unknown = matches!(alone.load(), Err(ConfigError::Source { .. }));

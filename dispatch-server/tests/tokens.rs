@@ -15,7 +15,7 @@ const SECRET: &[u8] = b"a secret that only the issuer and the server know";
 /// The seconds since the epoch at which the tests begin.
 const NOW: i64 = START / 1_000;
 
-/// An Ed25519 key in PKCS #8 (RFC 8410) with this seed.
+/// An Ed25519 key in PKCS 8 (RFC 8410) with this seed.
 fn ed25519(seed: u8) -> EncodingKey {
     let prefix = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
     EncodingKey::from_ed_der(&[&prefix[..], &[seed; 32]].concat())

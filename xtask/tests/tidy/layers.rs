@@ -48,18 +48,18 @@ const SERVER: &[Reserved] = &[
     Reserved { path: "std::time::*", homes: &["runner"], why: "a glob hides who reads the wall clock" },
     Reserved {
         path: "serde_json",
-        homes: &["wire", "journal", "postgres"],
-        why: "only wire knows the API's JSON, journal that of records, and postgres that of rows",
+        homes: &["wire", "auth", "journal", "postgres"],
+        why: "only wire knows the API's JSON, auth that of keys and tokens, journal that of records, and postgres that of rows",
     },
     Reserved {
         path: "serde::Serialize",
-        homes: &["wire", "journal", "postgres"],
-        why: "only wire knows the API's JSON, journal that of records, and postgres that of rows",
+        homes: &["wire", "auth", "journal", "postgres"],
+        why: "only wire knows the API's JSON, auth that of keys and tokens, journal that of records, and postgres that of rows",
     },
     Reserved {
         path: "serde::Deserialize",
-        homes: &["wire", "config", "journal", "postgres"],
-        why: "only wire knows the API's JSON, and config the file",
+        homes: &["wire", "auth", "config", "journal", "postgres"],
+        why: "only wire knows the API's JSON, auth that of keys and tokens, and config the file",
     },
     Reserved { path: "tokio_rustls", homes: &["net"], why: "only net knows how bytes come and go" },
     Reserved {
@@ -67,6 +67,7 @@ const SERVER: &[Reserved] = &[
         homes: &["net", "telemetry"],
         why: "only net knows how bytes come and go, and telemetry its port",
     },
+    Reserved { path: "jsonwebtoken", homes: &["auth"], why: "only auth knows who calls" },
     Reserved { path: "sqlx", homes: &["postgres"], why: "only postgres knows the database" },
 ];
 
