@@ -379,9 +379,8 @@ fn fits(operation: &str) -> &'static [Stage] {
         "failOrder" => &[Submitted, Offered, Assigned, PickedUp],
         "progressOrder" | "takeBackOrder" => &[Assigned],
         "assignOrder" | "acceptOffer" | "declineOffer" | "getOpinion" => &[Offered],
-        "getOrder" | "getEta" | "explainOrder" | "whyNot" => &STAGES[3..],
+        "getOrder" | "getEta" | "explainOrder" | "whyNot" | "createTrackingLink" => &STAGES[3..],
         "getOffer" => &STAGES[4..],
-        "createTrackingLink" => &STAGES[3..],
         _ => &STAGES,
     }
 }

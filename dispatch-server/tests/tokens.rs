@@ -50,7 +50,7 @@ fn issuers(folder: &Folder) -> String {
         + &issuer("hmac", "HS256", &hmac, "max_seconds = 3600")
 }
 
-fn claims(more: Value) -> Value {
+fn claims(more: &Value) -> Value {
     let mut claims = json!({"iss": "ed", "aud": "dispatch", "sub": "u-1", "exp": NOW + 600, "role": "dispatcher"});
     for (name, value) in more.as_object().unwrap() {
         match value {
@@ -65,11 +65,11 @@ fn sign(key: &EncodingKey, algorithm: Algorithm, id: Option<&str>, claims: &Valu
     encode(&Header { kid: id.map(str::to_owned), ..Header::new(algorithm) }, claims, key).unwrap()
 }
 
-fn ed(more: Value) -> String {
+fn ed(more: &Value) -> String {
     sign(&ed25519(1), Algorithm::EdDSA, Some("one"), &claims(more))
 }
 
-fn hmac(more: Value) -> String {
+fn hmac(more: &Value) -> String {
     let mut claims = claims(more);
     claims["iss"] = json!("hmac");
     sign(&EncodingKey::from_secret(SECRET), Algorithm::HS256, Some("secret"), &claims)
@@ -90,14 +90,14 @@ async fn a_token_says_who_and_where() {
     server.driver("admin", "ana").await;
     server.order("admin", "o-1").await;
     for (token, who) in [
-        (ed(json!({})), "dispatcher"),
-        (sign(&ed25519(2), Algorithm::EdDSA, Some("two"), &claims(json!({}))), "with the next key"),
-        (ed(json!({"aud": ["elsewhere", "dispatch"]})), "for several"),
-        (ed(json!({"nbf": NOW + 60, "iat": NOW + 60})), "whose issuer's clock is ahead"),
-        (hmac(json!({})), "by a secret"),
+        (ed(&json!({})), "dispatcher"),
+        (sign(&ed25519(2), Algorithm::EdDSA, Some("two"), &claims(&json!({}))), "with the next key"),
+        (ed(&json!({"aud": ["elsewhere", "dispatch"]})), "for several"),
+        (ed(&json!({"nbf": NOW + 60, "iat": NOW + 60})), "whose issuer's clock is ahead"),
+        (hmac(&json!({})), "by a secret"),
         (
             sign(&EncodingKey::from_secret(SECRET), Algorithm::HS256, None, &{
-                let mut claims = claims(json!({}));
+                let mut claims = claims(&json!({}));
                 claims["iss"] = json!("hmac");
                 claims
             }),
@@ -109,26 +109,26 @@ async fn a_token_says_who_and_where() {
     }
     // Roles, places, drivers, markets and tenants.
     let status = async |token: &str, path: &str| get(token, path).await.status;
-    let driver = ed(json!({"role": "driver", "driver": "ana"}));
+    let driver = ed(&json!({"role": "driver", "driver": "ana"}));
     assert_eq!([status(&driver, "/v1/drivers/ana").await, status(&driver, "/v1/stats").await], [200, 403]);
-    let bob = ed(json!({"role": "driver", "driver": "bob"}));
+    let bob = ed(&json!({"role": "driver", "driver": "bob"}));
     assert_eq!(status(&bob, "/v1/drivers/ana").await, 404);
-    let merchant = |place: &str| ed(json!({"role": "merchant", "places": [place]}));
+    let merchant = |place: &str| ed(&json!({"role": "merchant", "places": [place]}));
     assert_eq!(
         [status(&merchant("p"), "/v1/orders/o-1").await, status(&merchant("q"), "/v1/orders/o-1").await],
         [200, 404]
     );
-    let narrow = ed(json!({"markets": ["none"]}));
+    let narrow = ed(&json!({"markets": ["none"]}));
     assert_eq!([status(&narrow, "/v1/drivers/ana").await, status(&narrow, "/v1/orders/o-1").await], [404, 404]);
-    let other = ed(json!({"tenant": "other"}));
+    let other = ed(&json!({"tenant": "other"}));
     assert_eq!([status(&other, "/v1/drivers/ana").await, status(&other, "/v1/orders/o-1").await], [404, 404]);
     let markets = get(&other, "/v1/markets").await.ok();
     assert_eq!(markets.at("/markets/0/id"), "elsewhere");
     // The log says who it was.
-    server.send_as(&ed(json!({"role": "admin"})), Method::PUT, "/v1/drivers/eve", Some(json!({}))).await.ok();
+    server.send_as(&ed(&json!({"role": "admin"})), Method::PUT, "/v1/drivers/eve", Some(json!({}))).await.ok();
     // The same idempotency key of two subjects is two keys.
     let submit = async |sub: &str, id: &str| {
-        let bearer = format!("Bearer {}", ed(json!({"sub": sub})));
+        let bearer = format!("Bearer {}", ed(&json!({"sub": sub})));
         let headers =
             [("authorization", bearer.as_str()), ("idempotency-key", "k"), ("content-type", "application/json")];
         server.raw(Method::POST, "/v1/orders", &headers, order(id).to_string().into_bytes()).await
@@ -146,50 +146,50 @@ async fn nobody_gets_in_with_a_token_that_is_not_right() {
     let none = |claims: &Value| format!("{}.{}.", base64(r#"{"alg":"none","typ":"JWT"}"#), base64(&claims.to_string()));
     let public = jwk(&ed25519(1), Algorithm::EdDSA, "one")["x"].as_str().unwrap().to_owned();
     let confused = |secret: &[u8], iss: &str| {
-        let claims = claims(json!({"iss": iss}));
+        let claims = claims(&json!({"iss": iss}));
         sign(&EncodingKey::from_secret(secret), Algorithm::HS256, Some("one"), &claims)
     };
-    let good = ed(json!({}));
+    let good = ed(&json!({}));
     let parts: Vec<_> = good.split('.').collect();
-    let admin = base64(&claims(json!({"role": "admin"})).to_string());
+    let admin = base64(&claims(&json!({"role": "admin"})).to_string());
     let attacks = [
-        ("no algorithm", none(&claims(json!({})))),
-        ("no algorithm, with a signature", format!("{}{}", none(&claims(json!({}))), parts[2])),
+        ("no algorithm", none(&claims(&json!({})))),
+        ("no algorithm, with a signature", format!("{}{}", none(&claims(&json!({}))), parts[2])),
         ("the public key as a secret", confused(public.as_bytes(), "ed")),
         ("the public key's bytes as a secret", confused(&[1; 32], "ed")),
         ("another issuer's secret", confused(SECRET, "ed")),
-        ("another issuer's key", sign(&ed25519(1), Algorithm::EdDSA, Some("secret"), &claims(json!({"iss": "hmac"})))),
-        ("a key nobody knows", sign(&ed25519(9), Algorithm::EdDSA, Some("one"), &claims(json!({})))),
-        ("a key of another name", sign(&ed25519(2), Algorithm::EdDSA, Some("one"), &claims(json!({})))),
-        ("a name nobody knows", sign(&ed25519(1), Algorithm::EdDSA, Some("three"), &claims(json!({})))),
-        ("no name where there are several keys", sign(&ed25519(1), Algorithm::EdDSA, None, &claims(json!({})))),
+        ("another issuer's key", sign(&ed25519(1), Algorithm::EdDSA, Some("secret"), &claims(&json!({"iss": "hmac"})))),
+        ("a key nobody knows", sign(&ed25519(9), Algorithm::EdDSA, Some("one"), &claims(&json!({})))),
+        ("a key of another name", sign(&ed25519(2), Algorithm::EdDSA, Some("one"), &claims(&json!({})))),
+        ("a name nobody knows", sign(&ed25519(1), Algorithm::EdDSA, Some("three"), &claims(&json!({})))),
+        ("no name where there are several keys", sign(&ed25519(1), Algorithm::EdDSA, None, &claims(&json!({})))),
         ("other claims under the same signature", format!("{}.{admin}.{}", parts[0], parts[2])),
         ("no signature", format!("{}.{}.", parts[0], parts[1])),
         ("two parts", format!("{}.{}", parts[0], parts[1])),
         ("four parts", format!("{good}.{}", parts[2])),
         ("dots", "..".into()),
         ("too long", format!("{good}{}", "A".repeat(9_000))),
-        ("expired", ed(json!({"exp": NOW}))),
-        ("expired long ago", ed(json!({"exp": 1}))),
-        ("no end", ed(json!({"exp": null}))),
-        ("an end that is no number", ed(json!({"exp": "never"}))),
-        ("an end too far away", ed(json!({"exp": NOW + 86_401}))),
-        ("an end too far away for its issuer", hmac(json!({"exp": NOW + 3_601}))),
-        ("the end of time", ed(json!({"exp": i64::MAX}))),
-        ("not yet", ed(json!({"nbf": NOW + 61}))),
-        ("another audience", ed(json!({"aud": "elsewhere"}))),
-        ("no audience", ed(json!({"aud": null}))),
-        ("another issuer", ed(json!({"iss": "nobody"}))),
-        ("no issuer", ed(json!({"iss": null}))),
-        ("nobody", ed(json!({"sub": null}))),
-        ("a role there is not", ed(json!({"role": "root"}))),
-        ("no role", ed(json!({"role": null}))),
-        ("a driver that is nobody", ed(json!({"role": "driver"}))),
-        ("an admin that is a driver", ed(json!({"role": "admin", "driver": "ana"}))),
-        ("a merchant without places", ed(json!({"role": "merchant"}))),
-        ("a tenant its issuer does not speak for", hmac(json!({"tenant": "other"}))),
-        ("a tenant that is no id", ed(json!({"tenant": "a b"}))),
-        ("markets that are no ids", ed(json!({"markets": ["a b"]}))),
+        ("expired", ed(&json!({"exp": NOW}))),
+        ("expired long ago", ed(&json!({"exp": 1}))),
+        ("no end", ed(&json!({"exp": null}))),
+        ("an end that is no number", ed(&json!({"exp": "never"}))),
+        ("an end too far away", ed(&json!({"exp": NOW + 86_401}))),
+        ("an end too far away for its issuer", hmac(&json!({"exp": NOW + 3_601}))),
+        ("the end of time", ed(&json!({"exp": i64::MAX}))),
+        ("not yet", ed(&json!({"nbf": NOW + 61}))),
+        ("another audience", ed(&json!({"aud": "elsewhere"}))),
+        ("no audience", ed(&json!({"aud": null}))),
+        ("another issuer", ed(&json!({"iss": "nobody"}))),
+        ("no issuer", ed(&json!({"iss": null}))),
+        ("nobody", ed(&json!({"sub": null}))),
+        ("a role there is not", ed(&json!({"role": "root"}))),
+        ("no role", ed(&json!({"role": null}))),
+        ("a driver that is nobody", ed(&json!({"role": "driver"}))),
+        ("an admin that is a driver", ed(&json!({"role": "admin", "driver": "ana"}))),
+        ("a merchant without places", ed(&json!({"role": "merchant"}))),
+        ("a tenant its issuer does not speak for", hmac(&json!({"tenant": "other"}))),
+        ("a tenant that is no id", ed(&json!({"tenant": "a b"}))),
+        ("markets that are no ids", ed(&json!({"markets": ["a b"]}))),
     ];
     for (attack, token) in attacks {
         let answer = server.send_as(&token, Method::GET, "/v1/stats", None).await;
