@@ -1,6 +1,6 @@
 //! Those who take places and give nothing.
 
-use crate::honest::STOLEN_KEY;
+use crate::town::STOLEN_KEY;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -56,10 +56,10 @@ impl Kind {
 
 /// Opens so many connections, of all kinds in turn, and says for each kind how many there were, how many were closed, and how long
 /// the longest lasted.
-pub(crate) async fn attack(server: SocketAddr, connections: usize) -> Value {
+pub(crate) async fn attack(server: SocketAddr, connections: u64) -> Value {
     let (mut opening, mut held) = (JoinSet::new(), JoinSet::new());
     let mut opened = Vec::new();
-    for number in 0..connections {
+    for number in 0..connections as usize {
         while opening.len() >= AT_ONCE {
             opened.extend(opening.join_next().await);
         }

@@ -1,9 +1,9 @@
-//! Those who mean well: orders that are placed, looked at and cancelled, and drivers who report, at a steady rate.
+//! Those who mean well: orders that are placed, made, looked at and cancelled, and drivers who report, at a steady rate.
 
 use crate::child::Server;
-use dispatch_server::KeyHash;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,22 +11,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-/// The key of those who mean well, and the one that was stolen.
-const KEY: &str = "siege-admin";
-pub(crate) const STOLEN_KEY: &str = "siege-driver";
-
 const DRIVERS: u64 = 200;
 
 /// How many requests follow one another: one order.
-const REQUESTS: u32 = 4;
-
-/// The settings that let both keys in.
-pub(crate) fn keys() -> Vec<String> {
-    let key = |name: &str, role: &str| {
-        format!("{{ name = {name:?}, hash = \"{}\", role = {role} }}", KeyHash::of(name).to_hex())
-    };
-    vec![format!("keys=[{}, {}]", key(KEY, "\"admin\""), key(STOLEN_KEY, "\"driver\", driver = \"d-0\""))]
-}
+const REQUESTS: u32 = 5;
 
 /// What they felt.
 #[derive(Default)]
@@ -49,25 +37,52 @@ impl Felt {
     }
 }
 
+/// What a server acknowledged: that there is an order, and what one of its fields says from then on.
+pub(crate) struct Fact {
+    pub(crate) order: String,
+    pub(crate) says: Option<(&'static str, &'static str)>,
+}
+
+impl Fact {
+    /// Whether it is still so.
+    pub(crate) fn holds(&self, orders: &BTreeMap<String, Value>) -> bool {
+        orders.get(&self.order).is_some_and(|order| self.says.is_none_or(|(field, value)| order[field] == value))
+    }
+}
+
 pub(crate) struct Honest {
     client: Client,
     url: String,
+    key: &'static str,
     orders: AtomicU64,
     felt: Mutex<Felt>,
+    facts: Mutex<Vec<Fact>>,
 }
 
 impl Honest {
+    /// One who has a key.
+    pub(crate) fn new(server: &Server, key: &'static str) -> Self {
+        let (client, url) = (Client::new(), server.url.clone());
+        Self { client, url, key, orders: AtomicU64::new(0), felt: Mutex::default(), facts: Mutex::default() }
+    }
+
     /// Makes the drivers known.
-    pub(crate) async fn start(server: &Server) -> Result<Arc<Self>, Box<dyn Error>> {
-        let honest =
-            Self { client: Client::new(), url: server.url.clone(), orders: AtomicU64::new(0), felt: Mutex::default() };
-        for number in 0..DRIVERS {
-            honest.ask(Instant::now(), Method::PUT, &format!("/v1/drivers/d-{number}"), &json!({})).await;
+    pub(crate) async fn start(server: &Server, key: &'static str) -> Result<Arc<Self>, Box<dyn Error>> {
+        let honest = Self::new(server, key);
+        honest.employ(DRIVERS, false).await?;
+        Ok(Arc::new(honest))
+    }
+
+    /// Makes so many drivers known, and has them begin to work if that is wanted.
+    pub(crate) async fn employ(&self, drivers: u64, at_work: bool) -> Result<(), Box<dyn Error>> {
+        for number in 0..drivers {
+            let path = format!("/v1/drivers/d-{number}");
+            self.ask(Instant::now(), Method::PUT, &path, &json!({})).await;
+            if at_work {
+                self.ask(Instant::now(), Method::POST, &format!("{path}/shift/start"), &Value::Null).await;
+            }
         }
-        match honest.take().first_error {
-            None => Ok(Arc::new(honest)),
-            Some(error) => Err(error.into()),
-        }
+        self.take().first_error.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Goes on until it is told to stop, and says what it was like.
@@ -87,6 +102,24 @@ impl Honest {
         self.take()
     }
 
+    /// What was acknowledged since this was asked last.
+    pub(crate) fn facts(&self) -> Vec<Fact> {
+        std::mem::take(&mut *self.facts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// All orders there are.
+    pub(crate) async fn orders(&self) -> Result<BTreeMap<String, Value>, Box<dyn Error>> {
+        let (mut orders, mut rest) = (BTreeMap::new(), String::new());
+        loop {
+            let page = self.client.get(format!("{}/v1/orders?limit=500{rest}", self.url)).bearer_auth(self.key);
+            let mut page: Value = page.send().await?.error_for_status()?.json().await?;
+            let Value::Array(shown) = page["orders"].take() else { return Err("a page without orders".into()) };
+            orders.extend(shown.into_iter().map(|order| (order["id"].as_str().unwrap_or_default().to_owned(), order)));
+            let Some(cursor) = page["next_cursor"].as_str() else { return Ok(orders) };
+            rest = format!("&cursor={cursor}");
+        }
+    }
+
     fn take(&self) -> Felt {
         std::mem::take(&mut *self.felt.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -96,17 +129,30 @@ impl Honest {
         let number = self.orders.fetch_add(1, Ordering::Relaxed);
         let order = format!("o-{number}");
         let at = |shift: f64| json!({"lat": 52.5 + shift, "lng": 13.4 + shift});
-        let placed = json!({"id": order, "pickup": at(0.0), "dropoff": at(0.01)});
-        self.ask(due, Method::POST, "/v1/orders", &placed).await;
         let path = format!("/v1/orders/{order}");
+        let placed = json!({"id": order, "pickup": at(0.0), "dropoff": at(0.01)});
+        if self.ask(due, Method::POST, "/v1/orders", &placed).await {
+            self.acknowledged(&order, None);
+        }
+        if self.ask(Instant::now(), Method::POST, &format!("{path}/kitchen"), &json!({"status": "confirmed"})).await {
+            self.acknowledged(&order, Some(("kitchen", "confirmed")));
+        }
         self.ask(Instant::now(), Method::GET, &path, &Value::Null).await;
         let position = format!("/v1/drivers/d-{}/position", number % DRIVERS);
         self.ask(Instant::now(), Method::POST, &position, &at(0.0)).await;
-        self.ask(Instant::now(), Method::POST, &format!("{path}/cancel"), &json!({"reason": "siege"})).await;
+        if self.ask(Instant::now(), Method::POST, &format!("{path}/cancel"), &json!({"reason": "siege"})).await {
+            self.acknowledged(&order, Some(("status", "cancelled")));
+        }
     }
 
-    async fn ask(&self, since: Instant, method: Method, path: &str, body: &Value) {
-        let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(KEY);
+    fn acknowledged(&self, order: &str, says: Option<(&'static str, &'static str)>) {
+        let fact = Fact { order: order.to_owned(), says };
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).push(fact);
+    }
+
+    /// Whether all went well.
+    async fn ask(&self, since: Instant, method: Method, path: &str, body: &Value) -> bool {
+        let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(self.key);
         if !body.is_null() {
             request = request.json(body);
         }
@@ -117,11 +163,13 @@ impl Honest {
             Ok(response) => Err(format!("{path}: {}", response.text().await.unwrap_or_default())),
             Err(error) => Err(error.to_string()),
         };
+        let is_well = answer.is_ok();
         let mut felt = self.felt.lock().unwrap_or_else(PoisonError::into_inner);
         felt.latencies.push(since.elapsed());
         if let Err(error) = answer {
             felt.errors += 1;
             felt.first_error.get_or_insert(error);
         }
+        is_well
     }
 }

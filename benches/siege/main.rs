@@ -6,8 +6,12 @@ mod attacker;
 mod child;
 #[path = "../folder.rs"]
 mod folder;
+mod greedy;
 mod honest;
+mod overload;
 mod slow;
+mod town;
+mod watch;
 
 use clap::{ArgGroup, Parser};
 use folder::Folder;
@@ -23,6 +27,12 @@ struct Options {
     /// Open so many connections: a third dribble a head, a third announce a body and send none of it, a third say nothing.
     #[arg(long, group = "what", value_name = "CONNECTIONS")]
     slow: Option<usize>,
+    /// Have one of two tenants ask ten times what it may: reads, searches, commands and positions.
+    #[arg(long, group = "what")]
+    overload: bool,
+    /// For how many seconds the tenant asks too much.
+    #[arg(long, default_value_t = 30)]
+    attack_seconds: u64,
     /// For how many seconds the server is watched before the attack begins.
     #[arg(long, default_value_t = 10)]
     calm_seconds: u64,
@@ -36,8 +46,8 @@ struct Options {
     #[arg(long, group = "what", hide = true, value_name = "DIRECTORY")]
     serve: Option<PathBuf>,
     /// Used by this program itself.
-    #[arg(long, group = "what", hide = true, num_args = 2, value_names = ["ADDRESS", "CONNECTIONS"])]
-    attack_slowly: Option<Vec<String>>,
+    #[arg(long, group = "what", hide = true, num_args = 3, value_names = ["HOW", "ADDRESS", "MUCH"])]
+    attack: Option<Vec<String>>,
 }
 
 /// What a run came to: its line, and whether all is well.
@@ -62,17 +72,21 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<Outcome, Box<dyn Error>> {
     let runtime = tokio::runtime::Runtime::new;
     if let Some(directory) = &options.serve {
-        let mut flags = honest::keys();
-        flags.push(format!("data_dir={}", directory.display()));
-        match child::serve(flags)? {}
-    } else if let Some([address, connections]) = options.attack_slowly.as_deref() {
+        match child::serve(town::flags(directory))? {}
+    } else if let Some([how, address, much]) = options.attack.as_deref() {
         dispatch_server::raise_open_files(&dispatch_server::ServerConfig::default());
-        let (address, connections) = (address.parse()?, connections.parse()?);
-        let line = runtime()?.block_on(attacker::attack(address, connections));
+        let (address, much) = (address.parse()?, much.parse()?);
+        let line = runtime()?.block_on(async {
+            if how == "slowly" { attacker::attack(address, much).await } else { greedy::attack(address, much).await }
+        });
         Ok(Outcome { line, is_well: true })
     } else {
-        let connections = options.slow.unwrap_or_default();
         let folder = Folder::new(options.data_dir.as_deref(), "siege")?;
-        runtime()?.block_on(slow::run(connections, options, &folder))
+        runtime()?.block_on(async {
+            match options.slow {
+                Some(connections) => slow::run(connections, options, &folder).await,
+                None => overload::run(options, &folder).await,
+            }
+        })
     }
 }

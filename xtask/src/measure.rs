@@ -139,6 +139,29 @@ const MEASUREMENTS: &[Measurement] = &[
         ],
     },
     Measurement {
+        name: "overload",
+        about: "requests of others while a tenant asks ten times what it may, by the program `siege`",
+        command: &[
+            "run",
+            "--quiet",
+            "--release",
+            "--locked",
+            "--package",
+            "dispatch-benches",
+            "--bin",
+            "siege",
+            "--",
+            "--overload",
+        ],
+        readings: &[
+            Reading { field: "offered_per_s", unit: "1/s" },
+            Reading { field: "p99_calm_ms", unit: "ms" },
+            Reading { field: "p99_ms", unit: "ms" },
+            Reading { field: "rss_calm_mb", unit: "MB" },
+            Reading { field: "rss_peak_mb", unit: "MB" },
+        ],
+    },
+    Measurement {
         name: "recovery",
         about: "a start from a journal of a million records with 100,000 drivers: how long, and the memory beside a running server's",
         command: &[
