@@ -26,7 +26,7 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /src/target/release/dispatch-server /usr/local/bin/
 USER 10001:10001
 # Beyond the container's own loopback; that takes keys, or the server says so and ends.
-ENV DISPATCH_LISTEN=0.0.0.0:8080 DISPATCH_DATA_DIR=/var/lib/dispatch
+ENV DISPATCH_LISTEN=0.0.0.0:8080 DISPATCH_DATA_DIR=/var/lib/dispatch DISPATCH_REQUIRE_KEY=true
 EXPOSE 8080
 VOLUME /var/lib/dispatch
 STOPSIGNAL SIGTERM

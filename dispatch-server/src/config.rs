@@ -29,6 +29,7 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     pub(crate) keys: BTreeMap<KeyHash, Key>,
     pub(crate) issuers: Vec<Issuer>,
+    pub(crate) require_key: bool,
     pub(crate) rates: RatesConfig,
     pub(crate) markets: Vec<MarketConfig>,
     pub(crate) limits: Limits,
@@ -118,6 +119,7 @@ pub(crate) struct Limits {
     pub(crate) body_bytes: usize,
     pub(crate) batch_fixes: usize,
     pub(crate) batch_bytes: usize,
+    pub(crate) tenant_bodies_bytes: usize,
     pub(crate) page: usize,
     pub(crate) request_seconds: u64,
     pub(crate) drain_seconds: u64,
@@ -291,6 +293,7 @@ struct Raw {
     postgres: RawPostgres,
     keys: Vec<RawKey>,
     issuers: Vec<RawIssuer>,
+    require_key: bool,
     rates: RatesConfig,
     markets: Vec<RawMarket>,
     limits: Limits,
@@ -437,6 +440,7 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
             listen,
             keys,
             issuers,
+            require_key: raw.require_key,
             rates: raw.rates,
             markets,
             limits: raw.limits,
@@ -489,6 +493,7 @@ fn check_limits(check: &mut Problems, limits: &Limits) {
         body_bytes,
         batch_fixes,
         batch_bytes,
+        tenant_bodies_bytes,
         page,
         request_seconds,
         drain_seconds,
@@ -504,6 +509,12 @@ fn check_limits(check: &mut Problems, limits: &Limits) {
     check.that("limits.body_bytes", (1_024..=10_000_000).contains(&body_bytes), "must be 1024 to 10000000");
     check.that("limits.batch_fixes", (1..=100_000).contains(&batch_fixes), "must be 1 to 100000");
     check.that("limits.batch_bytes", (1_024..=100_000_000).contains(&batch_bytes), "must be 1024 to 100000000");
+    let roomy = (batch_bytes.max(body_bytes)..=1 << 40).contains(&tenant_bodies_bytes);
+    check.that(
+        "limits.tenant_bodies_bytes",
+        roomy,
+        "must be what one body may have at least, and 1099511627776 at most",
+    );
     check.that("limits.page", (1..=10_000).contains(&page), "must be 1 to 10000");
     check.that("limits.request_seconds", (1..=3_600).contains(&request_seconds), "must be 1 to 3600");
     check.that("limits.drain_seconds", drain_seconds <= 3_600, "must be 0 to 3600");
@@ -611,11 +622,11 @@ fn check_rates(check: &mut Problems, rates: &RatesConfig) {
         ("rates.searches_per_minute", searches_per_minute),
         ("rates.commands_per_minute", commands_per_minute),
         ("rates.positions_per_second", positions_per_second),
-        ("rates.strangers_per_minute", strangers_per_minute),
         ("rates.tenant_per_second", tenant_per_second),
     ] {
         check.that(key, (1..=1_000_000).contains(&count), "must be 1 to 1000000");
     }
+    check.that("rates.strangers_per_minute", strangers_per_minute <= 1_000_000, "must be 0 to 1000000");
 }
 
 fn read_markets(check: &mut Problems, raw: Vec<RawMarket>, rules: &Table) -> Vec<MarketConfig> {

@@ -1,5 +1,6 @@
 //! `dispatch-server health`: asks a running server whether it is ready, for whoever watches it and has no HTTP client.
 
+use dispatch_server::ServerConfig;
 use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -11,8 +12,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Most bytes of an answer that are looked at.
 const MAX_ANSWER: u64 = 65_536;
 
-/// Where a server that listens there is asked from its own machine.
-pub(crate) fn here(mut listen: SocketAddr) -> String {
+/// Where a server with this configuration is asked from its own machine: at its port for that, if it has one.
+pub(crate) fn here(config: &ServerConfig) -> Result<String, &'static str> {
+    match config.admin {
+        Some(admin) => Ok(at(admin)),
+        None if config.has_tls() => Err("with TLS, set admin.listen: health is asked there, without TLS"),
+        None => Ok(at(config.listen)),
+    }
+}
+
+fn at(mut listen: SocketAddr) -> String {
     if listen.ip().is_unspecified() {
         listen.set_ip(if listen.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
     }
@@ -88,7 +97,7 @@ mod tests {
             ("[::]:80", "http://[::1]:80"),
             ("10.1.2.3:8080", "http://10.1.2.3:8080"),
         ] {
-            assert_eq!(here(listen.parse().unwrap()), url);
+            assert_eq!(at(listen.parse().unwrap()), url);
         }
         for wrong in ["https://127.0.0.1", "127.0.0.1:80", "http://", "http://nowhere"] {
             assert!(run(wrong).is_err(), "{wrong}");

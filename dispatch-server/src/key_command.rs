@@ -47,21 +47,21 @@ pub(crate) struct About {
     /// What it is for.
     #[arg(long)]
     role: Role,
-    /// Who holds it; the role and the subject, if absent.
+    /// Who holds it; the role and whom it is for, if absent.
     #[arg(long)]
     name: Option<String>,
     /// For a driver: its id.
     #[arg(long)]
-    subject: Option<String>,
+    driver: Option<String>,
     /// For a merchant: the ids of its places.
     #[arg(long, value_name = "PLACE", num_args = 1..)]
-    merchant: Vec<String>,
-    /// Whose markets it is for; those without a tenant, if absent.
+    places: Vec<String>,
+    /// Whose markets it is for; "default" if absent.
     #[arg(long)]
     tenant: Option<String>,
     /// Which of them; all, if absent.
     #[arg(long, value_name = "MARKET", num_args = 1..)]
-    market: Vec<String>,
+    markets: Vec<String>,
     /// How many times what is usual it may ask.
     #[arg(long, default_value_t = 1.0)]
     rate: f64,
@@ -77,10 +77,11 @@ pub(crate) fn run(command: KeyCommand) -> Result<(), Box<dyn Error>> {
         KeyCommand::Create { sources, about, print: false } => {
             let expires_at = about.days.map(|days| now + Millis::from_mins(i64::from(days) * 24 * 60));
             let name = about.name();
-            let About { role, subject: driver, merchant: places, tenant, market: markets, rate, .. } = about;
+            let About { role, driver, places, tenant, markets, rate, .. } = about;
             let options = NewKeyOptions { role, name, places, driver, tenant, markets, rate, expires_at };
-            let (id, secret) = file(sources)?.create(options, now)?;
-            eprintln!("The key, {id}, shown only now:");
+            let file = file(sources)?;
+            let (id, secret) = file.create(options, now)?;
+            eprintln!("Kept in {}. The key, {id}, shown only now:", file.path().display());
             println!("{secret}");
         }
         KeyCommand::List(sources) => file(sources)?.list(now)?.iter().for_each(|line| println!("{line}")),
@@ -104,7 +105,7 @@ fn file(sources: ConfigOptions) -> Result<KeyFile, Box<dyn Error>> {
 
 impl About {
     fn name(&self) -> String {
-        let of = self.subject.iter().chain(&self.merchant).next().map(|subject| format!("-{subject}"));
+        let of = self.driver.iter().chain(&self.places).next().map(|subject| format!("-{subject}"));
         self.name.clone().unwrap_or_else(|| format!("{}{}", self.role, of.unwrap_or_default()))
     }
 }
@@ -119,9 +120,9 @@ fn print(about: About) -> Result<(), Box<dyn Error>> {
         ("hash".to_owned(), KeyHash::of(&key).to_hex().into()),
         ("role".to_owned(), about.role.name().into()),
     ]);
-    entry.extend(about.subject.map(|driver| ("driver".to_owned(), driver.into())));
+    entry.extend(about.driver.map(|driver| ("driver".to_owned(), driver.into())));
     entry.extend(about.tenant.map(|tenant| ("tenant".to_owned(), tenant.into())));
-    for (name, ids) in [("places", about.merchant), ("markets", about.market)] {
+    for (name, ids) in [("places", about.places), ("markets", about.markets)] {
         if !ids.is_empty() {
             entry.insert(name.to_owned(), ids.into());
         }

@@ -67,15 +67,17 @@ pub use postgres::{
 pub use runner::{Clock, ManualClock};
 pub use telemetry::{Telemetry, TelemetryError, metrics_markdown, serve_admin};
 
-use auth::{Auth, KeyStore, Rates};
+use auth::{Auth, KeyStore, Rates, TenantId};
 use net::Tls;
 use parking_lot::Mutex;
 use runner::{Handle, Runner};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use telemetry::Metrics;
+use tokio::sync::Semaphore;
 
 /// A running server without its network: markets, positions and the thread that owns the engines. Cheap to clone.
 #[derive(Clone)]
@@ -89,6 +91,8 @@ struct Shared {
     runner: Mutex<Option<Runner>>,
     /// Absent where the configuration names no certificate.
     tls: Option<Tls>,
+    /// Room for the bodies of a tenant's requests that are on their way.
+    bodies: BTreeMap<TenantId, Semaphore>,
     /// It still answers, and not for long.
     stopping: AtomicBool,
 }
@@ -114,7 +118,8 @@ impl State {
         let keys = KeyStore::open(std::mem::take(&mut config.keys), config.key_file());
         let keys = keys.map_err(|error| StartError(error.to_string()))?;
         let issuers = std::mem::take(&mut config.issuers);
-        if keys.is_empty() && issuers.is_empty() && !config.listen.ip().is_loopback() {
+        let is_open = !config.require_key && keys.is_empty() && issuers.is_empty();
+        if is_open && !config.listen.ip().is_loopback() {
             let problem = "listen: must be a loopback address such as 127.0.0.1:8080 while there are no keys: make one by \
                            `dispatch-server key create --role admin`";
             return Err(StartError(problem.into()));
@@ -123,9 +128,13 @@ impl State {
         let metrics = Metrics::new(http::operations());
         metrics.keep_small().map_err(|error| StartError(format!("no thread for metrics: {error}")))?;
         let (handle, runner) = Runner::start(&config, clock, &metrics)?;
-        let auth = Auth::new(keys, issuers, Rates::new(config.rates, handle.clock().clone()));
+        let auth = Auth::new(keys, issuers, Rates::new(config.rates, handle.clock().clone()), config.require_key);
         let (runner, stopping) = (Mutex::new(Some(runner)), AtomicBool::new(false));
-        Ok(Self(Arc::new(Shared { config, auth, metrics, handle, runner, tls, stopping })))
+        let room = || Semaphore::new(config.limits.tenant_bodies_bytes.div_ceil(http::PLACE));
+        // Those without a market share what the first line has.
+        let tenants = config.markets.iter().map(|market| market.tenant.clone()).chain([TenantId::default()]);
+        let bodies = tenants.map(|tenant| (tenant, room())).collect();
+        Ok(Self(Arc::new(Shared { config, auth, metrics, handle, runner, tls, bodies, stopping })))
     }
 
     /// Answers what is queued and stops deciding; requests after that are answered 503.
@@ -156,8 +165,18 @@ impl State {
         self.0.stopping.load(Ordering::Relaxed)
     }
 
+    fn bodies(&self, tenant: &TenantId) -> &Semaphore {
+        let bodies = &self.0.bodies;
+        bodies.get(tenant).unwrap_or_else(|| &bodies[&TenantId::default()])
+    }
+
     fn tls(&self) -> Option<&Tls> {
         self.0.tls.as_ref()
+    }
+
+    /// Whether nobody needs a key: everybody on this machine is admin, by way of a proxy as well.
+    pub fn is_open(&self) -> bool {
+        self.auth().is_open()
     }
 
     /// The metrics of this server, in the text format of Prometheus. Takes a few milliseconds and asks the system: not for a thread

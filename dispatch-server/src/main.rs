@@ -118,7 +118,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         }
         Command::Serve { sources, .. } => run_server(load(sources)?)?,
         Command::Health { url: Some(url), .. } => health_command::run(&url)?,
-        Command::Health { sources, url: None } => health_command::run(&health_command::here(load(sources)?.listen))?,
+        Command::Health { sources, url: None } => health_command::run(&health_command::here(&load(sources)?)?)?,
         Command::Key(command) => key_command::run(command)?,
         Command::Database(DatabaseCommand::Migrate(options)) => {
             migrate_database(&load(options)?)?.iter().for_each(|line| println!("{line}"));
@@ -188,7 +188,8 @@ async fn run_server(config: ServerConfig) -> Result<(), Box<dyn Error>> {
         tracing::info!("metrics are at http://{}/metrics", listener.local_addr()?);
         tokio::spawn(serve_admin(state.clone(), listener));
     }
-    tracing::info!("listening on {scheme}://{address}, the API is shown at {scheme}://{address}/docs/");
+    let open = if state.is_open() { "; there are no keys: everybody on this machine is admin" } else { "" };
+    tracing::info!("listening on {scheme}://{address}, the API is shown at {scheme}://{address}/docs/{open}");
     let served = serve(state, listener, interrupted).await;
     tracing::info!("stopped");
     telemetry.finish().await;

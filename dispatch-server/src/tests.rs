@@ -31,7 +31,7 @@ async fn hold(server: &Server) -> Hold {
             begun.send(()).unwrap();
             let _ = opened.recv();
         };
-        handle.ask(&TENANT, wait, |()| false).await
+        handle.ask(Some(&TENANT), wait, |()| false).await
     });
     begins.await.unwrap();
     Hold { _gate: gate }
@@ -61,14 +61,12 @@ async fn connect(api: &Api) -> std::io::Result<TcpStream> {
 async fn a_full_queue_is_a_503_at_once() {
     let server = Server::with("[limits]\nqueue = 2").await;
     let held = hold(&server).await;
-    let mut waiting = [(); 2].map(|()| Box::pin(server.state.handle().ask(&TENANT, |_| (), |()| false)));
+    let mut waiting = [(); 2].map(|()| Box::pin(server.state.handle().ask(Some(&TENANT), |_| (), |()| false)));
     for asked in &mut waiting {
         queue(asked).await;
     }
-    for path in ["/v1/orders", "/health/ready"] {
-        let refused = server.get(path).await.problem(503, "busy");
-        assert_eq!(refused.headers["retry-after"], "1");
-    }
+    let refused = server.get("/v1/orders").await.problem(503, "busy");
+    assert_eq!(refused.headers["retry-after"], "1");
     // What does not need the runner goes on.
     server.get("/health/live").await.ok();
     server.post("/v1/drivers/ana/position", json!({"lat": 1, "lng": 1})).await.problem(404, "unknown_driver");
@@ -167,7 +165,7 @@ async fn a_long_list_shows_what_is_ones_own_and_nothing_of_others() {
             world.submit(&caller, None, spec(place)).unwrap();
         }
     };
-    server.state.handle().ask(&TENANT, submit, |()| false).await.unwrap();
+    server.state.handle().ask(Some(&TENANT), submit, |()| false).await.unwrap();
     let list = async |query: &str| {
         let page = server.send_as("foreign-merchant", Method::GET, &format!("/v1/orders?{query}"), None).await.ok();
         let ids = page.at("/orders").as_array().unwrap().iter().map(|order| order["id"].as_str().unwrap().to_owned());
@@ -186,10 +184,14 @@ async fn what_is_queued_is_answered_and_nothing_after_the_stop() {
     let server = Server::start().await;
     let handle = server.state.handle().clone();
     let held = hold(&server).await;
-    let mut taken = Box::pin(handle.ask(&TENANT, |_| 7, |_| false));
+    let mut taken = Box::pin(handle.ask(Some(&TENANT), |_| 7, |_| false));
     queue(&mut taken).await;
     handle.stop();
-    assert_eq!(handle.ask(&TENANT, |_| 8, |_| false).await, Err(Error::Stopping), "refused while the runner is held");
+    assert_eq!(
+        handle.ask(Some(&TENANT), |_| 8, |_| false).await,
+        Err(Error::Stopping),
+        "refused while the runner is held"
+    );
     drop(held);
     assert_eq!(taken.await, Ok(7));
     server.get("/v1/orders").await.problem(503, "stopping");
@@ -202,7 +204,7 @@ async fn a_panic_of_the_runner_ends_the_process() {
     const INNER: &str = "LET_THE_RUNNER_PANIC";
     if std::env::var_os(INNER).is_some() {
         let server = Server::start().await;
-        let _ = server.state.handle().ask(&TENANT, |_| panic!("a bug"), |()| false).await;
+        let _ = server.state.handle().ask(Some(&TENANT), |_| panic!("a bug"), |()| false).await;
         server.state.stop().await;
         return;
     }
@@ -233,5 +235,5 @@ async fn a_drain_answers_what_was_sent_and_lets_nobody_in() {
         assert_eq!(answer.await.unwrap().status, 201);
     }
     (&mut served).await.unwrap().unwrap();
-    assert_eq!(state.handle().ask(&TENANT, |_| (), |()| false).await, Err(Error::Stopping));
+    assert_eq!(state.handle().ask(Some(&TENANT), |_| (), |()| false).await, Err(Error::Stopping));
 }

@@ -57,8 +57,8 @@ async fn keys_open_what_their_role_may() {
     let (odd, long) = ("\"\\ \u{301}'\n[[", "x".repeat(129));
     let (admin, admin_lines) = key(&["--role", "admin", "--name", odd]);
     let (dispatcher, dispatcher_lines) = key(&["--role", "dispatcher"]);
-    let (merchant, merchant_lines) = key(&["--role", "merchant", "--merchant", "p", "q"]);
-    let (driver, driver_lines) = key(&["--role", "driver", "--subject", "ana"]);
+    let (merchant, merchant_lines) = key(&["--role", "merchant", "--places", "p", "q"]);
+    let (driver, driver_lines) = key(&["--role", "driver", "--driver", "ana"]);
     let server = Server::with(&[admin_lines, dispatcher_lines, merchant_lines, driver_lines].concat()).await;
     let status = async |key: &str, path: &str| server.send_as(key, Method::GET, path, None).await.status;
     for (key, stats, own, orders) in [
@@ -83,10 +83,10 @@ async fn keys_open_what_their_role_may() {
     for (args, about) in [
         (&["--role", "merchant"][..], "places"),
         (&["--role", "driver"], "driver"),
-        (&["--role", "admin", "--subject", "ana"], "driver"),
-        (&["--role", "driver", "--subject", "a b"], "driver"),
-        (&["--role", "driver", "--subject", "ana\"\nrole = \"admin"], "driver"),
-        (&["--role", "merchant", "--merchant", "p\", \"q"], "places"),
+        (&["--role", "admin", "--driver", "ana"], "driver"),
+        (&["--role", "driver", "--driver", "a b"], "driver"),
+        (&["--role", "driver", "--driver", "ana\"\nrole = \"admin"], "driver"),
+        (&["--role", "merchant", "--places", "p\", \"q"], "places"),
         (&["--role", "admin", "--name", &long], "name"),
     ] {
         let complaint = complaint(&[&["key", "create", "--print"], args].concat());

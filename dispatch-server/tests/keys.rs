@@ -89,7 +89,8 @@ async fn nobody_makes_a_key_that_reaches_further_than_its_own() {
         (json!({"name": "x", "role": "driver"}), "driver"),
         (json!({"name": "x", "role": "admin", "driver": "ana"}), "driver"),
         (json!({"name": "x", "role": "root"}), "role"),
-        (json!({"name": "x", "role": "admin", "rate": 10}), "rate"),
+        (json!({"name": "x", "role": "admin", "rate": 0}), "rate"),
+        (json!({"name": "x\ny", "role": "admin"}), "name"),
         (json!({"name": "x", "role": "admin", "tenant": "other"}), "tenant"),
         (json!({"name": "x".repeat(129), "role": "admin"}), "name"),
         (json!({"role": "admin"}), "name"),
@@ -221,11 +222,15 @@ async fn who_asks_too_much_waits_and_nobody_else_does() {
     let batch = |size: usize| json!({"positions": vec![json!({"driver": "ana", "lat": 1, "lng": 1}); size]});
     let report = async |size: usize| server.send_as("gate", Method::POST, "/v1/positions", Some(batch(size))).await;
     for _ in 0..10 {
+        server.pass(1);
+        report(3).await.ok();
+        report(2).await.problem(429, "rate_limited");
         report(0).await.ok();
     }
-    report(3).await.ok();
-    report(2).await.problem(429, "rate_limited");
-    report(1).await.ok();
+    for _ in 0..3 {
+        get("gate", "/v1/markets").await.ok();
+    }
+    get("gate", "/v1/markets").await.problem(429, "rate_limited");
     server.pass(20);
     get("a", "/v1/stats").await.ok();
     get("a", "/v1/stats").await.problem(429, "rate_limited");

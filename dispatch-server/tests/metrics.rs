@@ -234,7 +234,7 @@ fn tokens(expression: &str) -> Vec<String> {
     tokens
 }
 
-const FUNCTIONS: [&str; 14] = [
+const FUNCTIONS: [&str; 15] = [
     "histogram_quantile",
     "sum",
     "max",
@@ -248,6 +248,7 @@ const FUNCTIONS: [&str; 14] = [
     "label_values",
     "unless",
     "increase",
+    "changes",
     "ignoring",
 ];
 

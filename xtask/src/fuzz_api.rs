@@ -26,8 +26,8 @@ const CALLERS: [(&str, Option<&[&str]>); 5] = [
     ("without-keys", None),
     ("admin", Some(&["--role", "admin"])),
     ("dispatcher", Some(&["--role", "dispatcher"])),
-    ("merchant", Some(&["--role", "merchant", "--merchant", "p"])),
-    ("driver", Some(&["--role", "driver", "--subject", "ana"])),
+    ("merchant", Some(&["--role", "merchant", "--places", "p"])),
+    ("driver", Some(&["--role", "driver", "--driver", "ana"])),
 ];
 
 /// What `fuzz-api` is asked for.

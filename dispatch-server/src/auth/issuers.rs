@@ -1,6 +1,7 @@
 //! Tokens (JSON Web Tokens, RFC 7519) of issuers the configuration names. Who calls, and what for, is in the token alone.
 
-use super::keys::{Stamp, stamp};
+use super::key_file::{Stamp, stamp};
+use super::keys::is_plain;
 use super::{Grant, Principal, Rate, Role, Scope, TenantId};
 use dispatch_core::{DriverId, Label, MarketId, PlaceId, Timestamp};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, JwkSet};
@@ -110,6 +111,9 @@ impl Issuer {
         // Against the server's time, which is not always this machine's: see `identify`.
         (validation.validate_exp, validation.validate_nbf) = (false, false);
         let keys = (stamp(&path), read_keys(&path, algorithm)?);
+        if keys.1.is_empty() {
+            return Err(format!("{}: has no key for this algorithm", path.display()));
+        }
         Ok(Self { name, algorithm, tenants, max_seconds, validation, path, keys: RwLock::new(keys) })
     }
 
@@ -151,6 +155,9 @@ impl Issuer {
         }
         if nbf.is_some_and(|nbf| nbf > seconds + AHEAD_S) {
             return Err(TokenProblem::NotYet);
+        }
+        if !is_plain(&sub) {
+            return Err(TokenProblem::NotValid("its sub has control characters".into()));
         }
         if !self.tenants.contains(&tenant) {
             return Err(TokenProblem::Tenant);
@@ -208,7 +215,7 @@ fn read_keys(path: &Path, algorithm: Algorithm) -> Result<Vec<TokenKey>, String>
         }
         keys.push((id, key));
     }
-    if keys.is_empty() { Err(wrong(&"has no key for this algorithm")) } else { Ok(keys) }
+    Ok(keys)
 }
 
 #[cfg(test)]
@@ -258,5 +265,8 @@ mod tests {
         write(vec![1]);
         issuers[0].refresh();
         assert_eq!(works(), [false, true]);
+        write(vec![]);
+        issuers[0].refresh();
+        assert_eq!(works(), [false, false], "an issuer without keys lets nobody in");
     }
 }

@@ -1,6 +1,6 @@
 //! Tracking links for customers: who has one sees one order, until it expires.
 
-use super::{Auth, TenantId};
+use super::{Auth, KeyError, TenantId};
 use dispatch_core::{MarketId, OrderId, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,8 @@ pub(crate) struct Link {
     pub(crate) tenant: TenantId,
     pub(crate) market: MarketId,
     pub(crate) order: OrderId,
+    /// When that order was placed: another one may get its id later.
+    pub(crate) placed: Timestamp,
     pub(crate) expires_at: Timestamp,
 }
 
@@ -26,6 +28,7 @@ struct Claims {
     tenant: TenantId,
     market: MarketId,
     order: OrderId,
+    placed_ms: i64,
     /// In milliseconds: the server's unit.
     exp_ms: i64,
 }
@@ -36,12 +39,15 @@ const AUDIENCE: &str = "dispatch-tracking";
 const MAX_BYTES: usize = 1_024;
 
 impl Auth {
-    /// Signs a link.
-    pub(crate) fn sign(&self, link: &Link) -> String {
-        let Link { tenant, market, order, expires_at } = link.clone();
-        let claims = Claims { aud: AUDIENCE.into(), tenant, market, order, exp_ms: expires_at.as_millis() };
+    /// Signs a link. The first one reads and writes files.
+    pub(crate) fn sign(&self, link: &Link) -> Result<String, KeyError> {
+        self.keys.keep_link_secret()?;
+        let Link { tenant, market, order, placed, expires_at } = link.clone();
+        let (placed_ms, exp_ms) = (placed.as_millis(), expires_at.as_millis());
+        let claims = Claims { aud: AUDIENCE.into(), tenant, market, order, placed_ms, exp_ms };
         let key = EncodingKey::from_secret(&self.keys.link_secret());
-        encode(&Header::new(Algorithm::HS256), &claims, &key).expect("claims are JSON, and every secret does for HMAC")
+        Ok(encode(&Header::new(Algorithm::HS256), &claims, &key)
+            .expect("claims are JSON, and every secret does for HMAC"))
     }
 
     /// Reads a link.
@@ -55,9 +61,10 @@ impl Auth {
         // Against the server's time, below.
         validation.validate_exp = false;
         let key = DecodingKey::from_secret(&self.keys.link_secret());
-        let Claims { tenant, market, order, exp_ms, .. } =
+        let Claims { tenant, market, order, placed_ms, exp_ms, .. } =
             decode::<Claims>(text, &key, &validation).map_err(|_| LinkError)?.claims;
         let expires_at = Timestamp::from_millis(exp_ms);
-        if now < expires_at { Ok(Link { tenant, market, order, expires_at }) } else { Err(LinkError) }
+        let placed = Timestamp::from_millis(placed_ms);
+        if now < expires_at { Ok(Link { tenant, market, order, placed, expires_at }) } else { Err(LinkError) }
     }
 }

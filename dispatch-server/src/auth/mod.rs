@@ -1,13 +1,16 @@
 //! Who calls: API keys, tokens of issuers and tracking links; what they grant, and whom a caller may see.
 
 mod issuers;
+mod key_file;
 mod keys;
 mod links;
 mod rates;
 
 pub(crate) use issuers::{Algorithm, Issuer};
-pub(crate) use keys::{Key, KeyChange, KeyError, KeyRecord, KeyStore, NewKey};
-pub use keys::{KeyFile, KeyHash, NewKeyOptions, new_key};
+pub(crate) use key_file::{KeyChange, KeyError, KeyRecord, NewKey};
+pub use key_file::{KeyFile, NewKeyOptions};
+pub(crate) use keys::{Key, KeyStore, is_plain};
+pub use keys::{KeyHash, new_key};
 pub(crate) use links::{Link, LinkError};
 pub(crate) use rates::{Cost, Rates, RatesConfig, TooOften};
 
@@ -21,6 +24,8 @@ use std::net::IpAddr;
 /// What a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(utoipa::ToSchema)]
+#[schema(as = RoleName)]
 pub enum Role {
     /// Everything.
     Admin,
@@ -271,17 +276,18 @@ pub(crate) struct Auth {
     pub(crate) keys: KeyStore,
     pub(crate) rates: Rates,
     issuers: Vec<Issuer>,
+    require_key: bool,
 }
 
 impl Auth {
     /// Who may call with these keys and tokens.
-    pub(crate) fn new(keys: KeyStore, issuers: Vec<Issuer>, rates: Rates) -> Self {
-        Self { keys, rates, issuers }
+    pub(crate) fn new(keys: KeyStore, issuers: Vec<Issuer>, rates: Rates, require_key: bool) -> Self {
+        Self { keys, rates, issuers, require_key }
     }
 
-    /// Whether nobody needs a key: none was ever made.
+    /// Whether nobody needs a key: none was ever made, and none is required.
     pub(crate) fn is_open(&self) -> bool {
-        self.issuers.is_empty() && self.keys.is_empty()
+        !self.require_key && self.issuers.is_empty() && self.keys.is_empty()
     }
 
     /// Who sends this bearer credential; `None` for one that is absent, unknown, expired or revoked.

@@ -30,6 +30,8 @@ pub(crate) struct RatesConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cost {
     Read,
+    /// A request with positions, which are counted beside.
+    Report,
     /// Something that takes longer than looking one thing up.
     Search,
     Command,
@@ -63,15 +65,8 @@ impl governor::clock::Clock for ServerTime {
     }
 }
 
-/// Whom requests are counted for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Who {
-    Known(TenantId, String),
-    /// All of a tenant together: it may have many who ask.
-    Tenant(TenantId),
-    /// Somebody without a key that counts, at this address.
-    Stranger(IpAddr),
-}
+/// A principal of a tenant, and how many times what is usual it may ask, as bits: who may ask more from now on begins anew.
+type Known = (TenantId, String, u64);
 
 /// What somebody may still ask.
 struct Allowance {
@@ -86,53 +81,76 @@ struct Allowance {
 pub(crate) struct Rates {
     config: RatesConfig,
     clock: Clock,
-    allowances: DashMap<Who, Arc<Allowance>>,
+    known: Counted<Known>,
+    /// All of a tenant together: it may have many who ask.
+    tenants: Counted<TenantId>,
+    /// Whoever is at an address without a key that counts.
+    strangers: Counted<IpAddr>,
+}
+
+/// Those who asked lately.
+struct Counted<K> {
+    allowances: DashMap<K, Arc<Allowance>>,
     swept_at: AtomicI64,
 }
 
 impl Rates {
     pub(crate) fn new(config: RatesConfig, clock: Clock) -> Self {
-        Self { config, clock, allowances: DashMap::new(), swept_at: AtomicI64::new(i64::MIN) }
+        Self { config, clock, known: Counted::new(), tenants: Counted::new(), strangers: Counted::new() }
     }
 
     /// Counts a request of somebody the server knows.
     pub(crate) fn count(&self, who: &Principal, cost: Cost) -> Result<(), TooOften> {
         let Rate::Times(times) = who.rate else { return Ok(()) };
-        // What a gateway does is report positions, and those are counted.
-        if who.grant == Grant::Gateway && cost == Cost::Read {
-            return Ok(());
-        }
+        let RatesConfig { reads_per_minute, tenant_per_second, .. } = self.config;
         let tenant = &who.scope.tenant;
-        self.take(Who::Known(tenant.clone(), who.id.clone()), times, cost)?;
-        match cost {
-            // They were counted as a request before.
-            Cost::Positions(_) => Ok(()),
-            _ => self.take(Who::Tenant(tenant.clone()), 1.0, Cost::Read),
+        // Of gateways positions are counted, and not how they come; and positions came with a request.
+        let are_positions = matches!(cost, Cost::Positions(_));
+        let is_counted = !are_positions && (who.grant != Grant::Gateway || cost != Cost::Report);
+        if is_counted || are_positions {
+            let known = (tenant.clone(), who.id.clone(), times.to_bits());
+            let new = || Allowance::new(&self.config, per_minute(reads_per_minute), times, &self.clock);
+            self.known.of(known, self.clock.now(), new).take(cost)?;
         }
+        // After it: who asks more than it may is not to use up what others may.
+        if is_counted {
+            let new = || Allowance::new(&self.config, per_second(tenant_per_second), 1.0, &self.clock);
+            self.tenants.of(tenant.clone(), self.clock.now(), new).take(Cost::Read)?;
+        }
+        Ok(())
     }
 
     /// Counts a request of somebody the server does not know. Programs on this machine are not counted: a proxy speaks for many.
     pub(crate) fn count_stranger(&self, address: Option<IpAddr>) -> Result<(), TooOften> {
-        match address.map(|address| address.to_canonical()).filter(|address| !address.is_loopback()) {
-            Some(address) => self.take(Who::Stranger(network(address)), 1.0, Cost::Read),
+        let most = self.config.strangers_per_minute;
+        match address.map(|address| address.to_canonical()).filter(|address| !address.is_loopback() && most > 0) {
+            Some(address) => {
+                let new = || Allowance::new(&self.config, per_minute(most), 1.0, &self.clock);
+                self.strangers.of(network(address), self.clock.now(), new).take(Cost::Read)
+            }
             None => Ok(()),
         }
     }
+}
 
-    fn take(&self, who: Who, times: f64, cost: Cost) -> Result<(), TooOften> {
+impl<K: Eq + std::hash::Hash> Counted<K> {
+    fn new() -> Self {
+        Self { allowances: DashMap::new(), swept_at: AtomicI64::new(i64::MIN) }
+    }
+
+    /// What somebody may still ask, noting that it asks now.
+    fn of(&self, who: K, now: Timestamp, new: impl FnOnce() -> Allowance) -> Arc<Allowance> {
         let known = self.allowances.get(&who).map(|known| known.clone());
         let allowance = known.unwrap_or_else(|| {
-            self.make_room();
-            let new = Arc::new(Allowance::new(&self.config, &who, times, &self.clock));
-            self.allowances.entry(who).or_insert(new).clone()
+            self.make_room(now);
+            self.allowances.entry(who).or_insert_with(|| Arc::new(new())).clone()
         });
-        allowance.asked_at.store(self.clock.now().as_millis(), Ordering::Relaxed);
-        allowance.take(cost)
+        allowance.asked_at.store(now.as_millis(), Ordering::Relaxed);
+        allowance
     }
 
     /// Forgets who has not asked for a while, once a minute or when there are too many.
-    fn make_room(&self) {
-        let now = self.clock.now();
+    fn make_room(&self, now: Timestamp) {
         let (before, full) = (self.swept_at.load(Ordering::Relaxed), self.allowances.len() >= MAX_COUNTED);
         let is_due = now.as_millis().saturating_sub(before) >= FORGOTTEN_AFTER.get();
         let turn = || self.swept_at.compare_exchange(before, now.as_millis(), Ordering::Relaxed, Ordering::Relaxed);
@@ -146,6 +164,17 @@ impl Rates {
     }
 }
 
+/// So many in that time.
+type Most = (u32, Duration);
+
+const fn per_minute(count: u32) -> Most {
+    (count, Duration::from_mins(1))
+}
+
+const fn per_second(count: u32) -> Most {
+    (count, Duration::from_secs(1))
+}
+
 /// Who holds an IPv6 address holds its whole network.
 fn network(address: IpAddr) -> IpAddr {
     match address {
@@ -155,31 +184,26 @@ fn network(address: IpAddr) -> IpAddr {
 }
 
 impl Allowance {
-    fn new(config: &RatesConfig, who: &Who, times: f64, clock: &Clock) -> Self {
+    fn new(config: &RatesConfig, reads: Most, times: f64, clock: &Clock) -> Self {
         let RatesConfig { searches_per_minute, commands_per_minute, positions_per_second, .. } = *config;
-        let limiter = |count: u32, per: Duration| {
-            let count = NonZeroU32::new((f64::from(count) * times) as u32).unwrap_or(NonZeroU32::MIN);
-            let quota = Quota::with_period(per / count.get()).expect("no limit is above a billion a second");
+        let limiter = |(count, per): Most| {
+            let count = (f64::from(count) * times).min(1e9);
+            let count = NonZeroU32::new(count as u32).unwrap_or(NonZeroU32::MIN);
+            let quota = Quota::with_period(per / count.get()).expect("a billion in a second are a nanosecond each");
             RateLimiter::direct_with_clock(quota.allow_burst(count), ServerTime(clock.clone()))
         };
-        let (minute, second) = (Duration::from_mins(1), Duration::from_secs(1));
-        let reads = match who {
-            Who::Known(..) => limiter(config.reads_per_minute, minute),
-            Who::Stranger(_) => limiter(config.strangers_per_minute, minute),
-            Who::Tenant(_) => limiter(config.tenant_per_second, second),
-        };
         Self {
-            reads,
-            searches: limiter(searches_per_minute, minute),
-            commands: limiter(commands_per_minute, minute),
-            positions: limiter(positions_per_second, second),
+            reads: limiter(reads),
+            searches: limiter(per_minute(searches_per_minute)),
+            commands: limiter(per_minute(commands_per_minute)),
+            positions: limiter(per_second(positions_per_second)),
             asked_at: AtomicI64::new(clock.now().as_millis()),
         }
     }
 
     fn take(&self, cost: Cost) -> Result<(), TooOften> {
         let (limiter, count) = match cost {
-            Cost::Read => (&self.reads, 1),
+            Cost::Read | Cost::Report => (&self.reads, 1),
             Cost::Search => (&self.searches, 1),
             Cost::Command => (&self.commands, 1),
             Cost::Positions(count) => (&self.positions, count),
@@ -201,7 +225,7 @@ impl std::fmt::Debug for Rates {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Rates")
             .field("config", &self.config)
-            .field("counted", &self.allowances.len())
+            .field("counted", &self.known.allowances.len())
             .finish_non_exhaustive()
     }
 }
@@ -250,6 +274,13 @@ mod tests {
     }
 
     #[test]
+    fn more_than_there_is_time_for_is_as_much_as_there_is() {
+        let rates = rates(&ManualClock::new(Timestamp::from_millis(1_000_000_000)));
+        assert_eq!(rates.count(&who("a", Grant::Admin, 1e12), Cost::Positions(1_000_000)), Ok(()));
+        assert_eq!(allowed(&rates, &who("a", Grant::Admin, 1.0), Cost::Command), 2, "with another rate it begins anew");
+    }
+
+    #[test]
     fn many_who_ask_are_one_tenant() {
         let rates = rates(&ManualClock::new(Timestamp::from_millis(1_000_000_000)));
         let all: usize = (0..1_000).map(|n| allowed(&rates, &who(&n.to_string(), Grant::Admin, 1.0), Cost::Read)).sum();
@@ -263,7 +294,8 @@ mod tests {
     fn gateways_are_limited_by_positions_alone() {
         let rates = rates(&ManualClock::new(Timestamp::from_millis(1_000_000_000)));
         let gateway = who("g", Grant::Gateway, 1.0);
-        assert_eq!(allowed(&rates, &gateway, Cost::Read), 100);
+        assert_eq!(allowed(&rates, &gateway, Cost::Report), 100);
+        assert_eq!(allowed(&rates, &gateway, Cost::Read), 6);
         assert_eq!(allowed(&rates, &gateway, Cost::Positions(1)), 10);
     }
 
@@ -281,6 +313,6 @@ mod tests {
         assert_eq!(allowed("::ffff:192.0.2.1"), 0, "the same address in other words");
         clock.advance(FORGOTTEN_AFTER);
         assert_eq!(allowed("192.0.2.3"), 3);
-        assert_eq!(rates.allowances.len(), 1);
+        assert_eq!(rates.strangers.allowances.len(), 1);
     }
 }

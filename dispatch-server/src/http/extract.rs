@@ -6,13 +6,16 @@ use crate::State;
 use crate::auth::Caller;
 use crate::runner::Error;
 use crate::wire::{self, Answer, Question};
-use axum::body::to_bytes;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use std::convert::Infallible;
 use std::fmt::Display;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::str::FromStr;
+use tokio::sync::Semaphore;
 
 impl FromRequestParts<State> for Caller {
     type Rejection = Infallible;
@@ -85,20 +88,36 @@ pub(crate) async fn read(request: Request, state: &State, limit: usize) -> Resul
 }
 
 pub(crate) async fn to_bytes_in_time(request: Request, state: &State, limit: usize) -> Result<Vec<u8>, Problem> {
+    let caller = request.extensions().get::<Caller>();
+    let tenant = caller.expect("the guard of every route with a body leaves a caller").who.scope.tenant.clone();
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > limit as u64) {
         return Err(Problem::too_large(limit));
     }
-    // One byte more, to tell a body that is too large from one that broke off.
-    let read = to_bytes(request.into_body(), limit + 1);
-    let body = tokio::time::timeout(state.patience(), read).await.map_err(|_| Problem::slow())?;
-    match body {
-        Ok(body) if body.len() <= limit => Ok(body.into()),
-        Ok(_) => Err(Problem::too_large(limit)),
-        Err(error) if is_length_error(&error) => Err(Problem::too_large(limit)),
-        Err(_) => Err(Problem::broken_body()),
-    }
+    let read = gather(request.into_body(), limit, state.bodies(&tenant));
+    tokio::time::timeout(state.patience(), read).await.map_err(|_| Problem::slow())?
 }
+
+/// Collects a body, as long as there is room for the bodies of its tenant that are on their way.
+async fn gather(mut body: Body, limit: usize, room: &Semaphore) -> Result<Vec<u8>, Problem> {
+    let (mut bytes, mut held) = (Vec::new(), Vec::new());
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let frame = frame.map_err(|_| Problem::broken_body())?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > limit {
+            return Err(Problem::too_large(limit));
+        }
+        bytes.extend_from_slice(&data);
+        let more = bytes.len().div_ceil(PLACE) - held.len();
+        for _ in 0..more {
+            held.push(room.try_acquire().map_err(|_| Error::Busy)?);
+        }
+    }
+    Ok(bytes)
+}
+
+/// How many bytes of a body take one place of the room for bodies.
+pub(crate) const PLACE: usize = 16_384;
 
 /// Most characters of an idempotency key.
 const MAX_KEY: usize = 64;
@@ -113,10 +132,6 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
     let text = key.to_str().ok().filter(|key| (1..=MAX_KEY).contains(&key.len()));
     let text = text.ok_or_else(|| Problem::invalid(IDEMPOTENCY_KEY, "must be 1 to 64 printable ASCII characters"))?;
     Ok(Some(text.to_owned()))
-}
-
-fn is_length_error(error: &axum::Error) -> bool {
-    error.to_string().contains("length limit")
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

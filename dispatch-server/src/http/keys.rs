@@ -4,7 +4,7 @@ use super::extract::{Json, JsonOrNothing, PathId, Query};
 use super::problem::Problem;
 use super::{USUAL_PAGE, json, ok, page_size};
 use crate::State;
-use crate::auth::{Caller, Grant, KeyChange, KeyError, KeyRecord, Link};
+use crate::auth::{Caller, Grant, KeyChange, KeyError, KeyRecord, Link, is_plain};
 use crate::runner::{Error, World};
 use crate::wire::{
     self, CreateKey, CreateLink, KeyId, KeyReply, KeysQuery, KeysReply, LinkReply, RotateKey, SecretReply, TrackReply,
@@ -38,9 +38,12 @@ pub(super) async fn create(
     Json(body): Json<CreateKey>,
 ) -> Result<Response, Problem> {
     let new = body.within(&caller.who.scope).map_err(Problem::beyond_own_markets)?;
+    if !is_plain(&new.name) {
+        return Err(Problem::out_of_range("name", "must not have control characters"));
+    }
     Grant::new(new.role, new.places.clone(), new.driver.clone())
         .map_err(|error| Problem::out_of_range(error.field(), error.to_string()))?;
-    let now = state.handle().now();
+    let now = state.handle().wall_now();
     if new.expires_at.is_some_and(|until| until <= now) {
         return Err(Problem::out_of_range("expires_at", "must be in the future"));
     }
@@ -55,7 +58,7 @@ pub(super) async fn rotate(
     PathId(id): PathId<KeyId>,
     JsonOrNothing(body): JsonOrNothing<RotateKey>,
 ) -> Result<Response, Problem> {
-    let (now, may, rotate) = (state.handle().now(), covers(&caller), KeyChange::Rotate { grace: body.grace() });
+    let (now, may, rotate) = (state.handle().wall_now(), covers(&caller), KeyChange::Rotate { grace: body.grace() });
     let (key, secret) = change(state, move |state| state.auth().keys.alter(&id.0, may, rotate, now)).await?;
     tracing::info!("key {} was rotated by {}", key.id, name(&caller));
     let secret = secret.expect("a key that was rotated has a new secret");
@@ -67,7 +70,7 @@ pub(super) async fn revoke(
     caller: Caller,
     PathId(id): PathId<KeyId>,
 ) -> Result<Response, Problem> {
-    let (now, may) = (state.handle().now(), covers(&caller));
+    let (now, may) = (state.handle().wall_now(), covers(&caller));
     let (key, _) = change(state, move |state| state.auth().keys.alter(&id.0, may, KeyChange::Revoke, now)).await?;
     tracing::info!("key {} was revoked by {}", key.id, name(&caller));
     Ok(ok(&KeyReply::from(key)))
@@ -87,8 +90,8 @@ pub(super) async fn list(
     Ok(ok(&KeysReply { keys: keys.into_iter().map(KeyReply::from).collect(), next_cursor }))
 }
 
-fn name(caller: &Caller) -> &str {
-    caller.who.name.as_ref().map_or("somebody on this machine", |name| name.as_str())
+fn name(caller: &Caller) -> String {
+    caller.who.name.as_ref().map_or("somebody on this machine".into(), |name| format!("{:?}", name.as_str()))
 }
 
 pub(super) async fn link(
@@ -98,12 +101,15 @@ pub(super) async fn link(
     JsonOrNothing(body): JsonOrNothing<CreateLink>,
 ) -> Result<Response, Problem> {
     let order = id.clone();
-    let find = move |world: &World, caller: &Caller| Ok(world.order(caller, &order)?.0.id().clone());
-    let market = state.look(caller.clone(), find).await?;
+    let find = move |world: &World, caller: &Caller| {
+        let (market, order) = world.order(caller, &order)?;
+        Ok((market.id().clone(), order.times.placed))
+    };
+    let (market, placed) = state.look(caller.clone(), find).await?;
     let expires_at = state.handle().now() + body.valid_for();
-    let link = Link { tenant: caller.who.scope.tenant, market, order: id, expires_at };
-    let token = state.auth().sign(&link);
-    Ok(ok(&LinkReply { order: link.order, token, expires_at: expires_at.into() }))
+    let link = Link { tenant: caller.who.scope.tenant, market, order: id.clone(), placed, expires_at };
+    let token = change(state, move |state| state.auth().sign(&link)).await?;
+    Ok(ok(&LinkReply { order: id, token, expires_at: expires_at.into() }))
 }
 
 pub(super) async fn track(Extract(state): Extract<State>, params: RawPathParams) -> Result<Response, Problem> {
@@ -113,5 +119,5 @@ pub(super) async fn track(Extract(state): Extract<State>, params: RawPathParams)
         let (market, order, eta) = world.tracked(&link).ok_or(Error::NoLink)?;
         Ok(TrackReply::new(market, order, eta, link.expires_at))
     };
-    Ok(ok(&state.ask(&tenant, show).await?))
+    Ok(ok(&state.ask(Some(&tenant), show).await?))
 }

@@ -4,7 +4,7 @@ use super::extract::{IfMatch, IfNoneMatch, Json, PathId, Query};
 use super::problem::Problem;
 use super::{ok, versioned, versioned_unless};
 use crate::State;
-use crate::auth::{Caller, TenantId};
+use crate::auth::Caller;
 use crate::runner::{Done, Error, Market, World};
 use crate::wire::{
     ConfigReply, HealthReply, MarketReply, MarketStats, MarketsReply, RollBack, RulesBody, StatsQuery, StatsReply,
@@ -109,6 +109,6 @@ pub(crate) async fn ready(Extract(state): Extract<State>) -> Result<Response, Pr
     if lag.is_some_and(|lag| lag.holds_answers()) {
         return Err(Error::DatabaseAway.into());
     }
-    let now = state.ask(&TenantId::default(), |world| Ok(world.now())).await?;
+    let now = state.ask(None, |world| Ok(world.now())).await?;
     Ok(ok(&HealthReply::ready(now, lag)))
 }

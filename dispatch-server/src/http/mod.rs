@@ -13,6 +13,7 @@ mod orders;
 mod problem;
 mod routes;
 
+pub(crate) use extract::PLACE;
 pub(crate) use headers::read_origin;
 pub(crate) use markets::{live, ready};
 pub use openapi::openapi_json;
@@ -81,7 +82,10 @@ async fn guard(
     seen.operation(route.operation());
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
     let Access::Roles(roles, own) = route.access else {
-        state.auth().rates.count_stranger(address)?;
+        // Who looks after the server looks often.
+        if !route.path.starts_with("/health/") {
+            state.auth().rates.count_stranger(address)?;
+        }
         return Ok(next.run(request).await);
     };
     if state.auth().is_open()
@@ -89,7 +93,7 @@ async fn guard(
     {
         check_local(address, &request, &state.config().origins)?;
     }
-    let principal = state.auth().identify(bearer(request.headers()), state.handle().now());
+    let principal = state.auth().identify(bearer(request.headers()), state.handle().wall_now());
     let Some(principal) = principal else {
         state.auth().rates.count_stranger(address)?;
         return Err(Problem::unauthenticated());
@@ -129,8 +133,9 @@ async fn once(
     key: &str,
     request: Request,
 ) -> Result<(Option<Once>, Request), Problem> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let kept = Request::from_parts(parts.clone(), Body::empty());
+    parts.extensions.insert(caller.clone());
     let body =
         extract::to_bytes_in_time(Request::from_parts(parts, body), state, state.config().limits.body_bytes).await?;
     let mut texts = vec![caller.who.grant.role().name(), &caller.who.id, route.id, kept.uri().path(), key];
@@ -204,7 +209,7 @@ impl State {
             })?;
             Ok((if done.created { StatusCode::CREATED } else { StatusCode::OK }, seen))
         };
-        self.ask(&tenant, done).await
+        self.ask(Some(&tenant), done).await
     }
 
     /// Has somebody look at the world, as [`State::ask`] does.
@@ -214,13 +219,13 @@ impl State {
         job: impl FnOnce(&World, &Caller) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Problem> {
         let tenant = caller.who.scope.tenant.clone();
-        self.ask(&tenant, move |world| job(world, &caller)).await
+        self.ask(Some(&tenant), move |world| job(world, &caller)).await
     }
 
     /// Has something done by the runner when it is the tenant's turn, within the time a request may take.
     async fn ask<T: Send + 'static>(
         &self,
-        tenant: &TenantId,
+        tenant: Option<&TenantId>,
         job: impl FnOnce(&mut World) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Problem> {
         // Waiting says nothing more about a request that is being carried out.
@@ -269,6 +274,7 @@ async fn list<S: Send + 'static, T: Send + 'static>(
     look: impl Fn(&World, &Caller, &Page<S>) -> Result<(Vec<T>, Option<Spot>), Error> + Clone + Send + 'static,
 ) -> Result<(Vec<T>, Option<Cursor>), Problem> {
     let (limit, mut shown) = (page.limit, Vec::new());
+    let patience = tokio::time::Instant::now() + state.patience();
     loop {
         let look = look.clone();
         let (part, rest);
@@ -279,6 +285,9 @@ async fn list<S: Send + 'static, T: Send + 'static>(
             })
             .await?;
         shown.extend(part);
+        if tokio::time::Instant::now() >= patience {
+            return Err(Error::Late.into());
+        }
         if rest.is_none() || shown.len() >= limit {
             return Ok((shown, rest.map(|(market, id)| Cursor { market, id })));
         }

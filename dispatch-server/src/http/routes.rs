@@ -193,7 +193,7 @@ impl Route {
 
     /// It takes positions, which are soft (the next one replaces it) and counted one by one.
     const fn soft(self) -> Self {
-        Self { once: false, cost: Cost::Read, ..self }
+        Self { once: false, cost: Cost::Report, ..self }
     }
 
     /// It answers with a secret, which nobody is shown again; or changes nothing that a second time would change again.
@@ -216,12 +216,12 @@ impl Route {
         let begins = |with: &str| self.path.starts_with(with);
         let class = match self.id {
             "nearestDrivers" => "search",
-            _ if self.cost == Cost::Read && self.method != Get => "positions",
+            _ if self.cost == Cost::Report => "positions",
             _ if begins("/v1/orders") || begins("/v1/offers") => "orders",
             _ if begins("/v1/drivers") => "drivers",
             _ => "other",
         };
-        Operation { id: self.id, class, is_command: self.is_command() }
+        Operation { id: self.id, class, is_command: self.cost == Cost::Command }
     }
 
     /// Whether it changes something that has versions, and honours `If-Match`.

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// An answer, ready to be sent.
@@ -60,6 +60,8 @@ struct Queue {
     waiting: VecDeque<(u64, Reply)>,
     closed: bool,
     failed: bool,
+    /// When something last became durable, or began to wait to.
+    moved_on: Option<Instant>,
 }
 
 /// Nothing can be made durable any more; what was brought may be or not.
@@ -108,6 +110,9 @@ impl Commits {
         shared.drained.wait_while(&mut queue, |queue| queue.batch.bytes() > MAX_WAITING_BYTES && !queue.failed);
         if queue.failed {
             return Err(Failed);
+        }
+        if queue.brought == queue.durable {
+            queue.moved_on = Some(Instant::now());
         }
         for (at, record) in &encoded {
             let pushed = queue.batch.push(record);
@@ -166,6 +171,7 @@ impl Shared {
     fn settle(&self, durable: u64) {
         let mut queue = self.queue.lock();
         queue.durable = queue.durable.max(durable);
+        queue.moved_on = Some(Instant::now());
         let ready = queue.waiting.partition_point(|(seq, _)| *seq <= durable);
         let ready: Vec<_> = queue.waiting.drain(..ready).collect();
         drop(queue);
@@ -198,6 +204,15 @@ impl Behind {
         self.0.as_ref().map_or(0, |shared| {
             let queue = shared.queue.lock();
             queue.brought.saturating_sub(queue.durable)
+        })
+    }
+
+    /// For how long nothing has become durable while something waits to.
+    pub(crate) fn stalled_for(&self) -> Duration {
+        self.0.as_ref().map_or(Duration::ZERO, |shared| {
+            let queue = shared.queue.lock();
+            let waits = queue.brought > queue.durable;
+            queue.moved_on.filter(|_| waits).map_or(Duration::ZERO, |moved_on| moved_on.elapsed())
         })
     }
 }

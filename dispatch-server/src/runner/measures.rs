@@ -41,6 +41,7 @@ impl Measures {
         let set = |metric, value: f64| metrics.gauge(metric, &[]).set(value);
         set(&table::JOURNAL_LAG, self.journal.records() as f64);
         let room = self.room.as_ref();
+        set(&table::JOURNAL_STALLED, self.journal.stalled_for().as_secs_f64());
         set(&table::FREE_BYTES, room.and_then(Room::free_bytes).map_or(f64::NAN, |free| free as f64));
         let snapshot = room.and_then(Room::newest_snapshot);
         set(&table::SNAPSHOT_AGE, snapshot.map_or(f64::NAN, |age| age.as_secs_f64()));

@@ -139,8 +139,9 @@ impl Runner {
         let fleets: Fleets = Arc::new(config.markets.iter().map(|market| fleet(&market.tenant)).collect());
         let world = World::new(config, image, fleets.clone(), clock.now(), metrics)?;
         let failure = commits.failure();
-        let lines: BTreeMap<_, _> = fleets.keys().cloned().zip(0..).collect();
-        let queue = Arc::new(Queue::new(lines.len(), config.limits.queue));
+        // The first line is for the server itself, and for tenants without a market.
+        let lines: BTreeMap<_, _> = fleets.keys().cloned().zip(1..).collect();
+        let queue = Arc::new(Queue::new(lines.len() + 1, lines.len(), config.limits.queue));
         let jobs = queue.clone();
         let measures = Measures::new(config, metrics, &world, &commits);
         let (followed, time) = (projection.clone(), clock.clone());
@@ -206,7 +207,7 @@ impl Handle {
     /// of which `is_known` says so is given at once.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
-        tenant: &TenantId,
+        tenant: Option<&TenantId>,
         job: impl FnOnce(&mut World) -> T + Send + 'static,
         is_known: fn(&T) -> bool,
     ) -> Result<T, Error> {
@@ -228,8 +229,7 @@ impl Handle {
             };
             (Box::new(reply) as Reply, at_once)
         });
-        // Who has no market has nothing to wait for, and waits with the first.
-        let line = self.lines.get(tenant).copied().unwrap_or_default();
+        let line = tenant.and_then(|tenant| self.lines.get(tenant)).copied().unwrap_or_default();
         self.queue.push(line, job).map_err(|refused| match refused {
             Refused::Full => Error::Busy,
             Refused::Closed => Error::Stopping,
@@ -266,6 +266,11 @@ impl Handle {
     /// The server's time.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The time of this machine, which tokens and keys go by: they are made elsewhere.
+    pub(crate) fn wall_now(&self) -> Timestamp {
+        self.clock.now() + self.clock.wall_ahead()
     }
 
     pub(crate) fn clock(&self) -> &Clock {

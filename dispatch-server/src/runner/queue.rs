@@ -10,6 +10,7 @@ pub(super) struct Queue<T> {
     filled: Condvar,
     limit: usize,
     share: usize,
+    own: usize,
 }
 
 struct Lines<T> {
@@ -38,12 +39,14 @@ pub(super) enum Next<T> {
 }
 
 impl<T> Queue<T> {
-    /// So many lines, and places in all of them. Where there are several, one line takes half of the places at most.
-    pub(super) fn new(lines: usize, limit: usize) -> Self {
-        let share = if lines > 1 { limit.div_ceil(2) } else { limit };
+    /// So many lines, and places in all of them. Where there are several tenants, one takes half of the places at most, and each has
+    /// some that no other takes: as many again in all.
+    pub(super) fn new(lines: usize, tenants: usize, limit: usize) -> Self {
+        let share = if tenants > 1 { limit.div_ceil(2) } else { limit };
+        let own = limit.div_ceil(lines);
         let lines = (0..lines).map(|_| VecDeque::new()).collect();
         let state = Mutex::new(Lines { each: lines, turn: 0, waiting: 0, closed: false });
-        Self { state, filled: Condvar::new(), limit, share }
+        Self { state, filled: Condvar::new(), limit, share, own }
     }
 
     /// Puts something at the end of a line.
@@ -52,7 +55,8 @@ impl<T> Queue<T> {
         if queue.closed {
             return Err(Refused::Closed);
         }
-        if queue.waiting >= self.limit || queue.each[line].len() >= self.share {
+        let before = queue.each[line].len();
+        if before >= self.share || (queue.waiting >= self.limit && before >= self.own) {
             return Err(Refused::Full);
         }
         queue.each[line].push_back(item);
@@ -128,7 +132,7 @@ mod tests {
 
     #[test]
     fn who_asks_much_waits_for_itself() {
-        let queue = Queue::new(3, 10);
+        let queue = Queue::new(3, 3, 10);
         let taken = (0..10).filter(|&n| queue.push(0, (0, n)).is_ok()).count();
         assert_eq!(taken, 5, "half of the places");
         queue.push(2, (2, 0)).unwrap();
@@ -136,19 +140,23 @@ mod tests {
         assert_eq!(queue.depth(), 7);
         assert_eq!(all(&queue), [(0, 0), (2, 0), (0, 1), (2, 1), (0, 2), (0, 3), (0, 4)]);
         assert_eq!(queue.next(Some(Duration::ZERO)), Next::Nothing);
-        let alone = Queue::new(1, 10);
+        let alone = Queue::new(1, 1, 10);
         assert_eq!((0..20).filter(|&n| alone.push(0, (0, n)).is_ok()).count(), 10);
+        // Two that take all there is leave the third its own.
+        let queue = Queue::new(3, 3, 10);
+        let taken = [0, 1, 2].map(|line| (0..20).filter(|&n| queue.push(line, (line, n)).is_ok()).count());
+        assert_eq!(taken, [5, 5, 4]);
     }
 
     #[test]
     fn what_waits_at_the_end_is_still_given() {
-        let queue = Queue::new(2, 10);
+        let queue = Queue::new(2, 2, 10);
         queue.push(1, 1).unwrap();
         queue.close();
         assert_eq!(queue.push(0, 2), Err(Refused::Closed));
         assert_eq!(queue.next(None), Next::This(1));
         assert_eq!(queue.next(None), Next::Ended);
-        let queue = Queue::new(2, 10);
+        let queue = Queue::new(2, 2, 10);
         queue.push(1, 1).unwrap();
         queue.abandon();
         assert_eq!(queue.next(None), Next::Ended);
@@ -157,7 +165,7 @@ mod tests {
     proptest! {
         #[test]
         fn everything_comes_once_and_each_line_in_sequence(steps in proptest::collection::vec((0_usize..4, any::<bool>()), 1..200)) {
-            let queue = Queue::new(4, 16);
+            let queue = Queue::new(4, 4, 16);
             let (mut given, mut taken) = (vec![Vec::new(); 4], vec![Vec::new(); 4]);
             for (n, (line, push)) in (0..).zip(steps) {
                 if push {

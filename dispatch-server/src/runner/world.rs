@@ -482,11 +482,14 @@ impl World {
         if !caller.who.grant.covers_driver(driver) {
             return Err(Refusal::UnknownDriver { driver: driver.clone() }.into());
         }
-        Self::check_works_in(market, driver)
+        Self::check_works_in(caller, market, driver)
     }
 
-    fn check_works_in(market: &Market, driver: &DriverId) -> Result<(), Error> {
+    fn check_works_in(caller: &Caller, market: &Market, driver: &DriverId) -> Result<(), Error> {
         match market.fleet.market(driver) {
+            Some(home) if !caller.who.scope.covers(&home) => {
+                Err(Refusal::UnknownDriver { driver: driver.clone() }.into())
+            }
             Some(home) if home != market.id => Err(Error::DriverElsewhere { driver: driver.clone(), market: home }),
             _ => Ok(()),
         }
@@ -501,7 +504,8 @@ impl World {
     /// What a tracking link shows, and when that arrives.
     pub(crate) fn tracked(&self, link: &Link) -> Option<(&Market, &Order, Option<Eta>)> {
         let market = self.markets.iter().find(|market| market.id == link.market && market.tenant == link.tenant)?;
-        Some((market, market.state().orders.get(&link.order)?, market.engine.eta(&link.order, self.now)))
+        let order = market.state().orders.get(&link.order).filter(|order| order.times.placed == link.placed)?;
+        Some((market, order, market.engine.eta(&link.order, self.now)))
     }
 
     /// Why an order has the driver it has, or none.
@@ -513,14 +517,14 @@ impl World {
     /// What giving an order to this driver by hand would come to.
     pub(crate) fn opinion(&self, caller: &Caller, id: &OrderId, driver: &DriverId) -> Result<Opinion, Error> {
         let market = self.order(caller, id)?.0;
-        Self::check_works_in(market, driver)?;
+        Self::check_works_in(caller, market, driver)?;
         Ok(market.engine.opinion(id, driver)?)
     }
 
     /// Why an order did not go to this driver.
     pub(crate) fn why_not(&self, caller: &Caller, id: &OrderId, driver: &DriverId) -> Result<WhyNot, Error> {
         let market = self.order(caller, id)?.0;
-        Self::check_works_in(market, driver)?;
+        Self::check_works_in(caller, market, driver)?;
         Ok(market.engine.why_not(id, driver)?)
     }
 

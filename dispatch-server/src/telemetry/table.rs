@@ -121,7 +121,7 @@ table! {
     WINDOW_TIME: Histogram "dispatch_window_seconds" ["market"] "seconds" WINDOW
         "What was due in a market: computing a window, with the copy of the positions.";
     INDEX_DRIVERS: Gauge "dispatch_index_drivers" ["market"] "drivers" NONE
-        "Drivers whose positions are kept.";
+        "Drivers whom the index has a place for, with a position or not yet.";
 
     QUEUE_DEPTH: Gauge "dispatch_runner_queue_depth" [] "requests" NONE
         "Requests waiting for the engine.";
@@ -133,6 +133,8 @@ table! {
         "Records made durable together.";
     JOURNAL_LAG: Gauge "dispatch_journal_lag_records" [] "records" NONE
         "Records brought to the journal that are not durable yet.";
+    JOURNAL_STALLED: Gauge "dispatch_journal_stalled_seconds" [] "seconds" NONE
+        "For how long nothing has become durable while something waits to.";
     FREE_BYTES: Gauge "dispatch_journal_free_bytes" [] "bytes" NONE
         "Free on the disk of the data directory.";
     MIN_FREE_BYTES: Gauge "dispatch_journal_min_free_bytes" [] "bytes" NONE

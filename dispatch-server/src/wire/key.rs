@@ -1,52 +1,12 @@
 //! API keys and tracking links.
 
 use super::{EtaBody, Id, Lat, Lng, Secs, StatusName, Time, degrees};
-use crate::auth::{KeyRecord, NewKey, Role, Scope};
+use crate::auth::{Key, KeyRecord, NewKey, Role, Scope};
 use crate::runner::Market;
 use dispatch_core::{DriverId, Eta, Fix, Label, MarketId, Millis, Order, OrderId, PlaceId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
-
-/// What a key is for.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RoleName {
-    /// Everything.
-    Admin,
-    /// Steps in by hand: everything about drivers, orders and offers.
-    Dispatcher,
-    /// Submits the orders of its places and sees only those.
-    Merchant,
-    /// Acts for itself and sees only what it is asked or responsible for.
-    Driver,
-    /// Reports the positions of drivers, and does nothing else.
-    Gateway,
-}
-
-impl From<RoleName> for Role {
-    fn from(role: RoleName) -> Self {
-        match role {
-            RoleName::Admin => Self::Admin,
-            RoleName::Dispatcher => Self::Dispatcher,
-            RoleName::Merchant => Self::Merchant,
-            RoleName::Driver => Self::Driver,
-            RoleName::Gateway => Self::Gateway,
-        }
-    }
-}
-
-impl From<Role> for RoleName {
-    fn from(role: Role) -> Self {
-        match role {
-            Role::Admin => Self::Admin,
-            Role::Dispatcher => Self::Dispatcher,
-            Role::Merchant => Self::Merchant,
-            Role::Driver => Self::Driver,
-            Role::Gateway => Self::Gateway,
-        }
-    }
-}
 
 /// Most places or markets of a key.
 pub(crate) const MAX_NAMED: usize = 256;
@@ -58,7 +18,7 @@ pub(crate) struct CreateKey {
     /// Who holds it, in at most 128 characters; no other key in force is called so.
     #[schema(value_type = String, max_length = 128)]
     name: Label,
-    role: RoleName,
+    role: Role,
     /// For a merchant: the ids of its places.
     #[serde(default)]
     #[schema(value_type = BTreeSet<Id>, max_items = 256)]
@@ -71,6 +31,21 @@ pub(crate) struct CreateKey {
     markets: Option<Few<MarketId>>,
     /// When it ends by itself; never, if absent.
     expires_at: Option<Time>,
+    /// How many times what is usual it may ask, from 0.01 to 10,000; 1 if absent. All of a tenant together have a limit beside.
+    #[schema(value_type = Option<f64>, minimum = 0.01, maximum = 10_000)]
+    rate: Option<KeyRate>,
+}
+
+/// How many times what is usual a key may ask.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "f64")]
+pub(crate) struct KeyRate(f64);
+
+impl TryFrom<f64> for KeyRate {
+    type Error = &'static str;
+    fn try_from(times: f64) -> Result<Self, Self::Error> {
+        if Key::RATES.contains(&times) { Ok(Self(times)) } else { Err(Key::RATES_ARE) }
+    }
 }
 
 /// At most [`MAX_NAMED`] ids.
@@ -104,11 +79,11 @@ impl CreateKey {
         Ok(NewKey {
             tenant: scope.tenant.clone(),
             name: self.name,
-            role: self.role.into(),
+            role: self.role,
             places: self.places.0,
             driver: self.driver,
             markets,
-            rate: 1.0,
+            rate: self.rate.map_or(1.0, |KeyRate(times)| times),
             expires_at: self.expires_at.map(Time::get),
         })
     }
@@ -136,7 +111,7 @@ pub(crate) struct KeyReply {
     id: String,
     #[schema(value_type = String, max_length = 128)]
     name: Label,
-    role: RoleName,
+    role: Role,
     #[schema(value_type = BTreeSet<Id>)]
     places: BTreeSet<PlaceId>,
     #[schema(required, value_type = Option<Id>)]
@@ -144,6 +119,8 @@ pub(crate) struct KeyReply {
     /// `null` for all markets of its tenant.
     #[schema(required, value_type = Option<BTreeSet<Id>>)]
     markets: Option<BTreeSet<MarketId>>,
+    /// How many times what is usual it may ask.
+    rate: f64,
     created_at: Time,
     #[schema(required)]
     expires_at: Option<Time>,
@@ -156,10 +133,11 @@ impl From<KeyRecord> for KeyReply {
         Self {
             id: key.id,
             name: key.name,
-            role: key.role.into(),
+            role: key.role,
             places: key.places,
             driver: key.driver,
             markets: key.markets,
+            rate: key.rate,
             created_at: key.created_at.into(),
             expires_at: key.expires_at.map(Time::from),
             revoked_at: key.revoked_at.map(Time::from),
