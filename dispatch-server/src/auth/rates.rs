@@ -183,6 +183,15 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
+/// How many may come at once: what there may be in six seconds, or in all. A minute's worth from each of a tenant's keys in the same
+/// second is what all others would feel.
+fn at_once(count: NonZeroU32, per: Duration) -> NonZeroU32 {
+    let longest = Duration::from_secs(6);
+    let part =
+        if per > longest { count.get().div_ceil((per.as_secs() / longest.as_secs()) as u32) } else { count.get() };
+    NonZeroU32::new(part).unwrap_or(NonZeroU32::MIN)
+}
+
 impl Allowance {
     fn new(config: &RatesConfig, reads: Most, times: f64, clock: &Clock) -> Self {
         let RatesConfig { searches_per_minute, commands_per_minute, positions_per_second, .. } = *config;
@@ -190,7 +199,7 @@ impl Allowance {
             let count = (f64::from(count) * times).min(1e9);
             let count = NonZeroU32::new(count as u32).unwrap_or(NonZeroU32::MIN);
             let quota = Quota::with_period(per / count.get()).expect("a billion in a second are a nanosecond each");
-            RateLimiter::direct_with_clock(quota.allow_burst(count), ServerTime(clock.clone()))
+            RateLimiter::direct_with_clock(quota.allow_burst(at_once(count, per)), ServerTime(clock.clone()))
         };
         Self {
             reads: limiter(reads),
@@ -238,11 +247,11 @@ mod tests {
 
     fn rates(clock: &ManualClock) -> Rates {
         let config = RatesConfig {
-            reads_per_minute: 6,
-            searches_per_minute: 1,
-            commands_per_minute: 2,
+            reads_per_minute: 60,
+            searches_per_minute: 10,
+            commands_per_minute: 20,
             positions_per_second: 10,
-            strangers_per_minute: 3,
+            strangers_per_minute: 30,
             tenant_per_second: 1_000,
         };
         Rates::new(config, clock.clone().into())
@@ -263,11 +272,11 @@ mod tests {
         let (a, b) = (who("a", Grant::Admin, 1.0), who("b", Grant::Admin, 2.5));
         let costs = [Cost::Read, Cost::Search, Cost::Command, Cost::Positions(5)];
         assert_eq!(costs.map(|cost| allowed(&rates, &a, cost)), [6, 1, 2, 2]);
-        assert_eq!(costs.map(|cost| allowed(&rates, &b, cost)), [15, 2, 5, 5]);
-        assert_eq!(rates.count(&a, Cost::Search), Err(TooOften { after_s: 60 }));
-        assert_eq!(rates.count(&a, Cost::Read), Err(TooOften { after_s: 10 }));
-        clock.advance(Millis::from_secs(10));
-        assert_eq!(costs.map(|cost| allowed(&rates, &a, cost)), [1, 0, 0, 2]);
+        assert_eq!(costs.map(|cost| allowed(&rates, &b, cost)), [15, 3, 5, 5]);
+        assert_eq!(rates.count(&a, Cost::Search), Err(TooOften { after_s: 6 }));
+        assert_eq!(rates.count(&a, Cost::Read), Err(TooOften { after_s: 1 }));
+        clock.advance(Millis::from_secs(2));
+        assert_eq!(costs.map(|cost| allowed(&rates, &a, cost)), [2, 0, 0, 2]);
         clock.advance(Millis::from_secs(60));
         assert_eq!(costs.map(|cost| allowed(&rates, &a, cost)), [6, 1, 2, 2]);
         assert_eq!(rates.count(&a, Cost::Positions(11)), Err(TooOften { after_s: 1 }), "more than there ever is");

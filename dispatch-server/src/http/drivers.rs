@@ -169,13 +169,15 @@ pub(super) async fn report_batch(
     // A driver speaks for itself alone.
     let is_driver = caller.who.grant.driver().is_some();
     let most = if is_driver { limits.body_bytes.min(limits.batch_bytes) } else { limits.batch_bytes };
+    // One before it is read, so that refusing is cheap.
+    state.auth().rates.count(&caller.who, Cost::Positions(1))?;
     let body: ReportPositions = wire::parse(&read(request, &state, most).await?)?;
     let count = body.positions.len();
     if count > limits.batch_fixes {
         let detail = format!("must be at most {}, not {count}", limits.batch_fixes);
         return Err(Problem::invalid("positions", detail));
     }
-    state.auth().rates.count(&caller.who, Cost::Positions(count.max(1) as u32))?;
+    state.auth().rates.count(&caller.who, Cost::Positions(count.saturating_sub(1) as u32))?;
     let fleet = state.handle().fleet(&caller.who.scope.tenant);
     let results = body.positions.into_iter().map(|item| {
         let (driver, position, at) = match DriverPosition::read(&item) {

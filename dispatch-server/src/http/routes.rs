@@ -334,6 +334,7 @@ pub(crate) static ROUTES: &[Route] = &[
     route(Get, "/v1/drivers", "listDrivers", STAFF, || get(drivers::list))
         .about("List drivers")
         .query(DRIVERS_QUERY)
+        .search()
         .gives(Reply::Json(shape::<wire::DriversReply>()))
         .leads(&[lead("listDrivers", "cursor", "/next_cursor")]),
     route(Get, "/v1/nearest-drivers", "nearestDrivers", STAFF, || get(drivers::nearest))
@@ -407,6 +408,7 @@ pub(crate) static ROUTES: &[Route] = &[
     route(Get, "/v1/orders", "listOrders", SEES_ORDER, || get(orders::list))
         .about("List orders")
         .query(ORDERS_QUERY)
+        .search()
         .gives(Reply::Json(shape::<wire::OrdersReply>()))
         .leads(&[lead("listOrders", "cursor", "/next_cursor")]),
     route(Get, "/v1/orders/{id}", "getOrder", SEES_ORDER, || get(orders::get)).about("Show an order").gives(ORDER),
@@ -450,6 +452,7 @@ pub(crate) static ROUTES: &[Route] = &[
         .gives(Reply::Json(shape::<wire::EtaReply>())),
     route(Get, "/v1/orders/{id}/explanation", "explainOrder", STAFF, || get(orders::explanation))
         .about("Say why an order has the driver it has, or none")
+        .search()
         .gives(Reply::Json(shape::<wire::ExplanationReply>())),
     route(Get, "/v1/orders/{id}/opinion", "getOpinion", STAFF, || get(orders::opinion))
         .about("Say what giving an order to a driver by hand would come to, beside the best other driver")

@@ -81,7 +81,9 @@ fn line(operation: Operation, facts: &Facts, status: u16, code: Option<&str>, to
             )
         };
     }
-    if operation.is_command || status >= 500 {
+    // Whoever is refused at the door could fill the log otherwise.
+    let is_refused = matches!(status, 401 | 403 | 429);
+    if (operation.is_command && !is_refused) || status >= 500 {
         answered!(info);
     } else {
         answered!(debug);
