@@ -157,7 +157,7 @@ impl Issuer {
             return Err(TokenProblem::NotYet);
         }
         if !is_plain(&sub) {
-            return Err(TokenProblem::NotValid("its sub has control characters".into()));
+            return Err(TokenProblem::NotValid("its sub is empty or has control characters".into()));
         }
         if !self.tenants.contains(&tenant) {
             return Err(TokenProblem::Tenant);

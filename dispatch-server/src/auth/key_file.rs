@@ -352,7 +352,7 @@ impl NewKeyOptions {
         let tenant = self.tenant.map(TenantId::try_from).transpose();
         let name = Label::new(self.name).map_err(|error| format!("name: {error}"))?;
         if !is_plain(&name) {
-            return Err("name: must not have control characters".into());
+            return Err("name: must not be empty or have control characters".into());
         }
         let (places, driver) =
             (places.map_err(|error| format!("places: {error}"))?, driver.map_err(|error| format!("driver: {error}"))?);

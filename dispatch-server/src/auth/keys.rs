@@ -60,9 +60,9 @@ impl std::fmt::Debug for KeyHash {
     }
 }
 
-/// Whether a name fits on one line of a log or a terminal and changes nothing there.
+/// Whether a name is one, fits on one line of a log or a terminal, and changes nothing there.
 pub(crate) fn is_plain(name: &Label) -> bool {
-    !name.as_str().chars().any(char::is_control)
+    !name.as_str().is_empty() && !name.as_str().chars().any(char::is_control)
 }
 
 /// Random bits, as hexadecimal digits.

@@ -129,8 +129,11 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
     if given.any(|other| other != key) {
         return Err(Problem::invalid(IDEMPOTENCY_KEY, "must be one and the same, however often it is given"));
     }
-    let text = key.to_str().ok().filter(|key| (1..=MAX_KEY).contains(&key.len()));
-    let text = text.ok_or_else(|| Problem::invalid(IDEMPOTENCY_KEY, "must be 1 to 64 printable ASCII characters"))?;
+    let fits = |key: &&str| (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+    let text = key.to_str().ok().filter(fits);
+    let text = text.ok_or_else(|| {
+        Problem::invalid(IDEMPOTENCY_KEY, "must be 1 to 64 printable ASCII characters, without spaces")
+    })?;
     Ok(Some(text.to_owned()))
 }
 

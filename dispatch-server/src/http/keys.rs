@@ -39,7 +39,7 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     let new = body.within(&caller.who.scope).map_err(Problem::beyond_own_markets)?;
     if !is_plain(&new.name) {
-        return Err(Problem::out_of_range("name", "must not have control characters"));
+        return Err(Problem::out_of_range("name", "must not be empty or have control characters"));
     }
     Grant::new(new.role, new.places.clone(), new.driver.clone())
         .map_err(|error| Problem::out_of_range(error.field(), error.to_string()))?;

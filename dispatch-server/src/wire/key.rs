@@ -48,9 +48,9 @@ impl TryFrom<f64> for KeyRate {
     }
 }
 
-/// At most [`MAX_NAMED`] ids.
+/// At most [`MAX_NAMED`] ids, each once.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "BTreeSet<T>", bound = "T: Deserialize<'de> + Ord")]
+#[serde(try_from = "Vec<T>", bound = "T: Deserialize<'de> + Ord")]
 pub(crate) struct Few<T>(BTreeSet<T>);
 
 impl<T> Default for Few<T> {
@@ -59,10 +59,16 @@ impl<T> Default for Few<T> {
     }
 }
 
-impl<T> TryFrom<BTreeSet<T>> for Few<T> {
+impl<T: Ord> TryFrom<Vec<T>> for Few<T> {
     type Error = String;
-    fn try_from(ids: BTreeSet<T>) -> Result<Self, String> {
-        if ids.len() <= MAX_NAMED { Ok(Self(ids)) } else { Err(format!("must be at most {MAX_NAMED}")) }
+    fn try_from(ids: Vec<T>) -> Result<Self, String> {
+        let given = ids.len();
+        let ids = BTreeSet::from_iter(ids);
+        if given <= MAX_NAMED && ids.len() == given {
+            Ok(Self(ids))
+        } else {
+            Err(format!("must be at most {MAX_NAMED}, each named once"))
+        }
     }
 }
 
