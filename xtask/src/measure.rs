@@ -12,8 +12,8 @@ struct Measurement {
     name: &'static str,
     /// What it tells.
     about: &'static str,
-    /// The arguments of cargo.
-    command: &'static [&'static str],
+    /// What `cargo run` is told to run, and with what.
+    program: &'static str,
     /// What is read off a run.
     readings: &'static [Reading],
 }
@@ -30,61 +30,19 @@ const MEASUREMENTS: &[Measurement] = &[
     Measurement {
         name: "fuzz_rate",
         about: "how fast the target position_json takes random input: what reading and checking JSON costs",
-        command: &[
-            "run",
-            "--quiet",
-            "--release",
-            "--locked",
-            "--manifest-path",
-            "fuzz/Cargo.toml",
-            "--example",
-            "random",
-            "--",
-            "position_json",
-            "2",
-        ],
+        program: "--manifest-path fuzz/Cargo.toml --example random -- position_json 2",
         readings: &[Reading { field: "inputs_per_second", unit: "1/s" }],
     },
     Measurement {
         name: "city_day",
         about: "how long a simulated city takes for a day of orders: world, engine and position index, without the proof",
-        command: &[
-            "run",
-            "--quiet",
-            "--release",
-            "--locked",
-            "--example",
-            "simulate_city",
-            "--",
-            "--seed",
-            "1",
-            "--json",
-        ],
+        program: "--example simulate_city -- --seed 1 --json",
         readings: &[Reading { field: "seconds", unit: "s" }],
     },
     Measurement {
         name: "position_index",
         about: "updates and searches of the position index with 100,000 drivers, as the program `peers` measures them",
-        command: &[
-            "run",
-            "--quiet",
-            "--release",
-            "--locked",
-            "--package",
-            "dispatch-benches",
-            "--features",
-            "peers",
-            "--bin",
-            "peers",
-            "--",
-            "--drivers",
-            "100000",
-            "--designs",
-            "default",
-            "--passes",
-            "1",
-            "--json",
-        ],
+        program: "--package dispatch-benches --features peers --bin peers -- --drivers 100000 --designs default --passes 1 --json",
         readings: &[
             Reading { field: "updates_per_cpu_s", unit: "1/s" },
             Reading { field: "nearest_per_cpu_s", unit: "1/s" },
@@ -96,19 +54,7 @@ const MEASUREMENTS: &[Measurement] = &[
     Measurement {
         name: "load",
         about: "how long commands take with 350 orders a second, and how many it takes at most, by the program `load`",
-        command: &[
-            "run",
-            "--quiet",
-            "--release",
-            "--locked",
-            "--package",
-            "dispatch-benches",
-            "--bin",
-            "load",
-            "--",
-            "--seconds",
-            "12",
-        ],
+        program: "--package dispatch-benches --bin load -- --seconds 12",
         readings: &[
             Reading { field: "command_p50_ms", unit: "ms" },
             Reading { field: "command_p99_ms", unit: "ms" },
@@ -118,19 +64,7 @@ const MEASUREMENTS: &[Measurement] = &[
     Measurement {
         name: "siege",
         about: "requests of others while 5,000 connections take a place and do nothing with it, by the program `siege`",
-        command: &[
-            "run",
-            "--quiet",
-            "--release",
-            "--locked",
-            "--package",
-            "dispatch-benches",
-            "--bin",
-            "siege",
-            "--",
-            "--slow",
-            "5000",
-        ],
+        program: "--package dispatch-benches --bin siege -- --slow 5000",
         readings: &[
             Reading { field: "p99_calm_ms", unit: "ms" },
             Reading { field: "p99_ms", unit: "ms" },
@@ -141,18 +75,7 @@ const MEASUREMENTS: &[Measurement] = &[
     Measurement {
         name: "overload",
         about: "requests of others while a tenant asks ten times what it may, by the program `siege`",
-        command: &[
-            "run",
-            "--quiet",
-            "--release",
-            "--locked",
-            "--package",
-            "dispatch-benches",
-            "--bin",
-            "siege",
-            "--",
-            "--overload",
-        ],
+        program: "--package dispatch-benches --bin siege -- --overload",
         readings: &[
             Reading { field: "offered_per_s", unit: "1/s" },
             Reading { field: "p99_calm_ms", unit: "ms" },
@@ -164,19 +87,7 @@ const MEASUREMENTS: &[Measurement] = &[
     Measurement {
         name: "recovery",
         about: "a start from a journal of a million records with 100,000 drivers: how long, and the memory beside a running server's",
-        command: &[
-            "run",
-            "--quiet",
-            "--release",
-            "--locked",
-            "--package",
-            "dispatch-benches",
-            "--bin",
-            "crash",
-            "--",
-            "--recovery",
-            "1000000",
-        ],
+        program: "--package dispatch-benches --bin crash -- --recovery 1000000",
         readings: &[Reading { field: "seconds", unit: "s" }, Reading { field: "peak_to_live", unit: "" }],
     },
 ];
@@ -201,11 +112,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Ok(());
     }
     let mut table = vec![row("measurement", ["min", "median", "max"].map(str::to_owned), "")];
+    let mut missed = Vec::new();
     for measurement in chosen {
-        table.extend(measure(measurement)?);
+        let (lines, unmet) = measure(measurement)?;
+        table.extend(lines);
+        missed.extend(unmet.map(|failure| format!("{}: {failure}", measurement.name)));
     }
     println!("\n{}", table.join("\n"));
-    Ok(())
+    if missed.is_empty() { Ok(()) } else { Err(Failure::Because(format!("bars were missed\n{}", missed.join("\n")))) }
 }
 
 fn choose<'a>(all: &'a [Measurement], names: &[String]) -> Result<Vec<&'a Measurement>, Failure> {
@@ -221,12 +135,17 @@ fn choose<'a>(all: &'a [Measurement], names: &[String]) -> Result<Vec<&'a Measur
     names.iter().map(find).collect()
 }
 
-/// Runs a measurement and gives the lines of its readings.
-fn measure(measurement: &Measurement) -> Result<Vec<String>, Failure> {
+/// Runs a measurement and gives the lines of its readings, and how a run ended that printed them and missed a bar of its own.
+fn measure(measurement: &Measurement) -> Result<(Vec<String>, Option<Failure>), Failure> {
     let mut values = vec![Vec::new(); measurement.readings.len()];
+    let mut missed = None;
     for counted in std::iter::once(false).chain([true; RUNS]) {
         let mut output = Vec::new();
-        run::run_reading(cargo(measurement.command.iter().copied()), |line| output.push(line.to_owned()))?;
+        let run = ["run", "--quiet", "--release", "--locked"].into_iter().chain(measurement.program.split_whitespace());
+        match run::run_reading(cargo(run), |line| output.push(line.to_owned())) {
+            Err(failure @ Failure::Status { .. }) if !output.is_empty() => missed = Some(failure),
+            ended => ended?,
+        }
         for (values, reading) in values.iter_mut().zip(measurement.readings) {
             let value = read(reading, &output).ok_or_else(|| {
                 let Measurement { name, .. } = measurement;
@@ -242,7 +161,7 @@ fn measure(measurement: &Measurement) -> Result<Vec<String>, Failure> {
         let shown = [values[0], values[RUNS / 2], values[RUNS - 1]].map(|value| format!("{value:.3}"));
         row(&format!("{} {}", measurement.name, reading.field), shown, reading.unit)
     });
-    Ok(lines.collect())
+    Ok((lines.collect(), missed))
 }
 
 fn read(reading: &Reading, output: &[String]) -> Option<f64> {

@@ -76,15 +76,6 @@ pub(crate) struct NewKey {
     pub(crate) expires_at: Option<Timestamp>,
 }
 
-/// What is done to a key.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum KeyChange {
-    /// A new secret; the old one counts for so long.
-    Rotate { grace: Millis },
-    /// It lets nobody in any more.
-    Revoke,
-}
-
 /// Why keys were not changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeyError {
@@ -163,31 +154,39 @@ impl Kept {
         self.keys.retain(|key| ended(key).is_none_or(|at| now - at < LISTED_FOR && at >= kept_from));
     }
 
-    pub(super) fn change(
+    /// Gives a key that `may` be changed a new secret; the old one counts for `grace` longer.
+    pub(super) fn rotate(
         &mut self,
         id: &str,
         may: impl Fn(&KeyRecord) -> bool,
-        change: KeyChange,
+        grace: Millis,
         now: Timestamp,
-    ) -> Result<(KeyRecord, Option<String>), KeyError> {
-        let key = self.keys.iter_mut().find(|key| key.id == id && may(key));
-        let key = key.ok_or_else(|| KeyError::Unknown(id.to_owned()))?;
-        let secret = match change {
-            KeyChange::Rotate { grace } => {
-                if !key.is_valid(now) {
-                    return Err(KeyError::NotInForce(id.to_owned()));
-                }
-                let secret = new_key()?;
-                key.former = Some((key.hash, now + grace)).filter(|_| grace > Millis::ZERO);
-                key.hash = KeyHash::of(&secret);
-                Some(secret)
-            }
-            KeyChange::Revoke => {
-                key.revoked_at.get_or_insert(now);
-                None
-            }
-        };
+    ) -> Result<(KeyRecord, String), KeyError> {
+        let key = self.find(id, may)?;
+        if !key.is_valid(now) {
+            return Err(KeyError::NotInForce(id.to_owned()));
+        }
+        let secret = new_key()?;
+        key.former = Some((key.hash, now + grace)).filter(|_| grace > Millis::ZERO);
+        key.hash = KeyHash::of(&secret);
         Ok((key.clone(), secret))
+    }
+
+    /// Has a key that `may` be changed let nobody in any more.
+    pub(super) fn revoke(
+        &mut self,
+        id: &str,
+        may: impl Fn(&KeyRecord) -> bool,
+        now: Timestamp,
+    ) -> Result<KeyRecord, KeyError> {
+        let key = self.find(id, may)?;
+        key.revoked_at.get_or_insert(now);
+        Ok(key.clone())
+    }
+
+    fn find(&mut self, id: &str, may: impl Fn(&KeyRecord) -> bool) -> Result<&mut KeyRecord, KeyError> {
+        let key = self.keys.iter_mut().find(|key| key.id == id && may(key));
+        key.ok_or_else(|| KeyError::Unknown(id.to_owned()))
     }
 }
 
@@ -233,9 +232,10 @@ impl KeyFile {
         if kept.version == 1 { Ok(Some(kept)) } else { Err(wrong(format!("is of version {}, not 1", kept.version))) }
     }
 
-    /// Changes what is kept, and gives it as it is then.
+    /// Changes what is kept, or else `absent`, and gives it as it is then.
     pub(super) fn change<T>(
         &self,
+        absent: impl FnOnce() -> io::Result<Kept>,
         change: impl FnOnce(&mut Kept) -> Result<T, KeyError>,
     ) -> Result<(Known, T), KeyError> {
         let about = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.0.display()));
@@ -243,7 +243,7 @@ impl KeyFile {
         lock.lock().map_err(about)?;
         let mut kept = match self.read()? {
             Some(kept) => kept,
-            None => Kept::new()?,
+            None => absent()?,
         };
         let before = kept.clone();
         let done = change(&mut kept)?;
@@ -273,21 +273,21 @@ impl KeyFile {
     /// Makes a key: its id, and the key itself, which is nowhere else.
     pub fn create(&self, options: NewKeyOptions, now: Timestamp) -> Result<(String, String), String> {
         let new = options.check()?;
-        let (_, (key, secret)) = self.change(|kept| kept.create(new, now)).map_err(|error| error.to_string())?;
+        let (_, (key, secret)) =
+            self.change(Kept::new, |kept| kept.create(new, now)).map_err(|error| error.to_string())?;
         Ok((key.id, secret))
     }
 
     /// Gives a key a new secret. The old one counts for `grace` longer.
     pub fn rotate(&self, id: &str, grace: Millis, now: Timestamp) -> Result<String, String> {
-        let change = |kept: &mut Kept| kept.change(id, |_| true, KeyChange::Rotate { grace }, now);
-        let (_, (_, secret)) = self.change(change).map_err(|error| error.to_string())?;
-        secret.ok_or_else(|| "no secret".to_owned())
+        let changed = self.change(Kept::new, |kept| kept.rotate(id, |_| true, grace, now));
+        changed.map(|(_, (_, secret))| secret).map_err(|error| error.to_string())
     }
 
     /// Has a key let nobody in any more.
     pub fn revoke(&self, id: &str, now: Timestamp) -> Result<(), String> {
-        let change = |kept: &mut Kept| kept.change(id, |_| true, KeyChange::Revoke, now);
-        self.change(change).map(drop).map_err(|error| error.to_string())
+        let changed = self.change(Kept::new, |kept| kept.revoke(id, |_| true, now));
+        changed.map(drop).map_err(|error| error.to_string())
     }
 
     /// Makes every tracking link that was ever given out worthless.
@@ -296,7 +296,7 @@ impl KeyFile {
             kept.link_secret = random::<32>()?;
             Ok(())
         };
-        self.change(change).map(drop).map_err(|error| error.to_string())
+        self.change(Kept::new, change).map(drop).map_err(|error| error.to_string())
     }
 
     /// A line for each key: id, tenant, role, name, and whether it lets anybody in.

@@ -1,9 +1,9 @@
 //! API keys: those of the configuration, and those of the file that may change while the server runs.
 
-use super::key_file::{Kept, KeyChange, KeyError, KeyFile, KeyRecord, NewKey, Stamp};
+use super::key_file::{Kept, KeyError, KeyFile, KeyRecord, NewKey, Stamp};
 use super::{Grant, Principal, Rate, Scope};
 use crate::journal::hex;
-use dispatch_core::{Label, Timestamp};
+use dispatch_core::{Label, Millis, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -166,23 +166,35 @@ impl KeyStore {
         self.change(|kept| kept.create(new, now))
     }
 
-    /// Changes a key that `may` be changed.
-    pub(crate) fn alter(
+    /// Gives a key that `may` be changed a new secret; the old one counts for `grace` longer.
+    pub(crate) fn rotate(
         &self,
         id: &str,
         may: impl Fn(&KeyRecord) -> bool,
-        change: KeyChange,
+        grace: Millis,
         now: Timestamp,
-    ) -> Result<(KeyRecord, Option<String>), KeyError> {
-        self.change(|kept| kept.change(id, may, change, now))
+    ) -> Result<(KeyRecord, String), KeyError> {
+        self.change(|kept| kept.rotate(id, may, grace, now))
+    }
+
+    /// Has a key that `may` be changed let nobody in any more.
+    pub(crate) fn revoke(
+        &self,
+        id: &str,
+        may: impl Fn(&KeyRecord) -> bool,
+        now: Timestamp,
+    ) -> Result<KeyRecord, KeyError> {
+        self.change(|kept| kept.revoke(id, may, now))
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Kept) -> Result<T, KeyError>) -> Result<T, KeyError> {
         let _one = self.changing.lock();
+        let known = || self.known.read().kept.clone();
         let (known, done) = if let Some(file) = &self.file {
-            file.change(change)?
+            // A file that was taken away comes back with what it held.
+            file.change(|| Ok(known()), change)?
         } else {
-            let mut kept = self.known.read().kept.clone();
+            let mut kept = known();
             let done = change(&mut kept)?;
             (Known::new(kept, None), done)
         };
@@ -199,11 +211,13 @@ impl KeyStore {
             return;
         }
         match file.read() {
-            Ok(Some(kept)) => self.know(Known::new(kept, stamp)),
+            Ok(Some(kept)) => return self.know(Known::new(kept, stamp)),
             // Who takes the file away has not opened the door.
             Ok(None) => tracing::warn!("the file of the keys is gone; those that were known still count"),
             Err(error) => tracing::error!("keys cannot be read, and those that were known still count: {error}"),
         }
+        // Said once, and not with every look.
+        self.known.write().stamp = stamp;
     }
 
     /// The keys that `shows` says to, after this id, by id.
@@ -233,7 +247,6 @@ mod tests {
     use super::super::{Role, TenantId};
     use super::*;
     use crate::common::Folder;
-    use dispatch_core::Millis;
     use std::path::Path;
 
     const START: Timestamp = Timestamp::from_millis(1_000_000);
@@ -275,16 +288,16 @@ mod tests {
         assert_eq!(name("dk_0", START), None);
         assert!(matches!(store.create(new("ops"), START), Err(KeyError::NameTaken(_))));
 
-        let rotate = KeyChange::Rotate { grace: Millis::from_secs(60) };
-        let next = store.alter(&first.id, |_| true, rotate, START).unwrap().1.unwrap();
+        let rotate = |at| store.rotate(&first.id, |_| true, Millis::from_secs(60), at);
+        let (_, next) = rotate(START).unwrap();
         let (during, after) = (START + Millis::from_secs(59), START + Millis::from_secs(60));
         assert_eq!([name(&secret, during), name(&next, during)].map(|name| name.is_some()), [true, true]);
         assert_eq!([name(&secret, after), name(&next, after)].map(|name| name.is_some()), [false, true]);
 
-        assert!(store.alter(&first.id, |_| false, KeyChange::Revoke, after).is_err(), "somebody else's");
-        store.alter(&first.id, |_| true, KeyChange::Revoke, after).unwrap();
+        assert!(store.revoke(&first.id, |_| false, after).is_err(), "somebody else's");
+        store.revoke(&first.id, |_| true, after).unwrap();
         assert_eq!(name(&next, after), None);
-        assert!(store.alter(&first.id, |_| true, rotate, after).is_err(), "nothing brings it back");
+        assert!(rotate(after).is_err(), "nothing brings it back");
         assert!(!store.is_empty(), "who revokes the last key locks the door, and does not open it");
 
         let expiring = NewKey { expires_at: Some(after), ..new("guest") };
@@ -331,6 +344,12 @@ mod tests {
         file.revoke_links().unwrap();
         store.refresh();
         assert_ne!(again.link_secret(), store.link_secret());
+        // A file that was taken away comes back with whatever is changed next.
+        std::fs::remove_file(Path::new(folder.path()).join(FILE)).unwrap();
+        store.refresh();
+        store.create(new("after"), START).unwrap();
+        assert!(store.identify(&of_server, START).is_some() && store.identify(&late, START).is_some());
+        assert_eq!(file.list(START).unwrap().iter().filter(|line| line.ends_with("in force")).count(), 3);
         // A file that is gone or makes no sense lets nobody in who was not, and nobody out.
         for text in [None, Some("{")] {
             std::fs::remove_file(Path::new(folder.path()).join(FILE)).unwrap();

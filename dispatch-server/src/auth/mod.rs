@@ -7,7 +7,7 @@ mod links;
 mod rates;
 
 pub(crate) use issuers::{Algorithm, Issuer};
-pub(crate) use key_file::{KeyChange, KeyError, KeyRecord, NewKey};
+pub(crate) use key_file::{KeyError, KeyRecord, NewKey};
 pub use key_file::{KeyFile, NewKeyOptions};
 pub(crate) use keys::{Key, KeyStore, is_plain};
 pub use keys::{KeyHash, new_key};
@@ -22,9 +22,10 @@ use std::fmt;
 use std::net::IpAddr;
 
 /// What a key is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Deserialize, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Deserialize, Serialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
-#[derive(utoipa::ToSchema)]
 #[schema(as = RoleName)]
 pub enum Role {
     /// Everything.
@@ -256,20 +257,6 @@ fn prefix(text: &str, max: usize) -> &str {
     &text[..end.unwrap_or(0)]
 }
 
-/// How somebody shows who it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Credential<'a> {
-    Key(&'a str),
-    Token(&'a str),
-}
-
-impl<'a> Credential<'a> {
-    /// A token has three parts with dots between them, a key none.
-    fn of(bearer: &'a str) -> Self {
-        if bearer.contains('.') { Self::Token(bearer) } else { Self::Key(bearer) }
-    }
-}
-
 /// All ways to know who calls.
 #[derive(Debug)]
 pub(crate) struct Auth {
@@ -295,12 +282,13 @@ impl Auth {
         if self.is_open() {
             return Some(Principal::anybody());
         }
-        match Credential::of(bearer?) {
-            Credential::Key(key) => self.keys.identify(key, now),
-            Credential::Token(token) => issuers::identify(&self.issuers, token, now)
-                .inspect_err(|problem| tracing::debug!("a token is refused: {problem}"))
-                .ok(),
+        let bearer = bearer?;
+        // A token has three parts with dots between them, a key none.
+        if !bearer.contains('.') {
+            return self.keys.identify(bearer, now);
         }
+        let known = issuers::identify(&self.issuers, bearer, now);
+        known.inspect_err(|problem| tracing::debug!("a token is refused: {problem}")).ok()
     }
 
     /// Reads files that changed since the last call: keys made by the command line, and key sets of issuers.

@@ -1,6 +1,7 @@
 //! How much everybody may ask.
 
 use super::{Grant, Principal, Rate, TenantId};
+use crate::net::owner;
 use crate::runner::Clock;
 use dashmap::DashMap;
 use dispatch_core::{Millis, Timestamp};
@@ -46,7 +47,7 @@ pub(crate) struct TooOften {
     pub(crate) after_s: u64,
 }
 
-/// Most principals and addresses that are counted at once; past it those that asked nothing for a minute are forgotten early.
+/// Most principals, tenants and addresses that are counted, of each; past it all begin anew.
 const MAX_COUNTED: usize = 200_000;
 
 /// After this long without a request nothing is left to remember: every limit is for a minute at most.
@@ -123,10 +124,10 @@ impl Rates {
     /// Counts a request of somebody the server does not know. Programs on this machine are not counted: a proxy speaks for many.
     pub(crate) fn count_stranger(&self, address: Option<IpAddr>) -> Result<(), TooOften> {
         let most = self.config.strangers_per_minute;
-        match address.map(|address| address.to_canonical()).filter(|address| !address.is_loopback() && most > 0) {
+        match address.map(owner).filter(|address| !address.is_loopback() && most > 0) {
             Some(address) => {
                 let new = || Allowance::new(&self.config, per_minute(most), 1.0, &self.clock);
-                self.strangers.of(network(address), self.clock.now(), new).take(Cost::Read)
+                self.strangers.of(address, self.clock.now(), new).take(Cost::Read)
             }
             None => Ok(()),
         }
@@ -173,14 +174,6 @@ const fn per_minute(count: u32) -> Most {
 
 const fn per_second(count: u32) -> Most {
     (count, Duration::from_secs(1))
-}
-
-/// Who holds an IPv6 address holds its whole network.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
-        v4 @ IpAddr::V4(_) => v4,
-    }
 }
 
 /// How many may come at once: what there may be in six seconds, or in all. A minute's worth from each of a tenant's keys in the same

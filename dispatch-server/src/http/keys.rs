@@ -4,7 +4,7 @@ use super::extract::{Json, JsonOrNothing, PathId, Query};
 use super::problem::Problem;
 use super::{USUAL_PAGE, json, ok, page_size};
 use crate::State;
-use crate::auth::{Caller, Grant, KeyChange, KeyError, KeyRecord, Link, is_plain};
+use crate::auth::{Caller, Grant, KeyError, KeyRecord, Link, is_plain};
 use crate::runner::{Error, World};
 use crate::wire::{
     self, CreateKey, CreateLink, KeyId, KeyReply, KeysQuery, KeysReply, LinkReply, RotateKey, SecretReply, TrackReply,
@@ -58,10 +58,9 @@ pub(super) async fn rotate(
     PathId(id): PathId<KeyId>,
     JsonOrNothing(body): JsonOrNothing<RotateKey>,
 ) -> Result<Response, Problem> {
-    let (now, may, rotate) = (state.handle().wall_now(), covers(&caller), KeyChange::Rotate { grace: body.grace() });
-    let (key, secret) = change(state, move |state| state.auth().keys.alter(&id.0, may, rotate, now)).await?;
+    let (now, may, grace) = (state.handle().wall_now(), covers(&caller), body.grace());
+    let (key, secret) = change(state, move |state| state.auth().keys.rotate(&id.0, may, grace, now)).await?;
     tracing::info!("key {} was rotated by {}", key.id, name(&caller));
-    let secret = secret.expect("a key that was rotated has a new secret");
     Ok(ok(&SecretReply { key: key.into(), secret }))
 }
 
@@ -71,7 +70,7 @@ pub(super) async fn revoke(
     PathId(id): PathId<KeyId>,
 ) -> Result<Response, Problem> {
     let (now, may) = (state.handle().wall_now(), covers(&caller));
-    let (key, _) = change(state, move |state| state.auth().keys.alter(&id.0, may, KeyChange::Revoke, now)).await?;
+    let key = change(state, move |state| state.auth().keys.revoke(&id.0, may, now)).await?;
     tracing::info!("key {} was revoked by {}", key.id, name(&caller));
     Ok(ok(&KeyReply::from(key)))
 }

@@ -285,11 +285,11 @@ async fn list<S: Send + 'static, T: Send + 'static>(
             })
             .await?;
         shown.extend(part);
-        if tokio::time::Instant::now() >= patience {
-            return Err(Error::Late.into());
-        }
         if rest.is_none() || shown.len() >= limit {
             return Ok((shown, rest.map(|(market, id)| Cursor { market, id })));
+        }
+        if tokio::time::Instant::now() >= patience {
+            return Err(Error::Late.into());
         }
         page = Page { after: rest, limit: limit - shown.len(), ..page };
     }

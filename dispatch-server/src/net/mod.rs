@@ -9,6 +9,7 @@ mod tls;
 mod watch;
 
 pub use files::raise_open_files;
+pub(crate) use places::owner;
 pub(crate) use tls::{Tls, TlsFiles};
 
 use crate::telemetry::{Closed, Metrics, Open};

@@ -36,7 +36,7 @@ impl Places {
 }
 
 /// Who an address belongs to: of IPv6, each customer has 2^64 of them.
-fn owner(address: IpAddr) -> IpAddr {
+pub(crate) fn owner(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => {
             Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()

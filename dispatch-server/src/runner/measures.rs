@@ -2,7 +2,7 @@
 
 use super::World;
 use super::fleet::Sightings;
-use crate::config::{Durability, ServerConfig};
+use crate::config::ServerConfig;
 use crate::journal::{Behind, Commits, Room};
 use crate::postgres::{Lag, Link};
 use crate::telemetry::{Metrics, table};
@@ -27,11 +27,16 @@ pub(super) struct Measures {
 }
 
 impl Measures {
-    pub(super) fn new(config: &ServerConfig, metrics: &Metrics, world: &World, commits: &Commits) -> Self {
+    pub(super) fn new(
+        config: &ServerConfig,
+        metrics: &Metrics,
+        world: &World,
+        commits: &Commits,
+        room: Option<Room>,
+    ) -> Self {
         metrics.gauge(&table::QUEUE_CAPACITY, &[]).set(config.limits.queue as f64);
         let min_free = config.durability.min_free_bytes as f64;
         metrics.gauge(&table::MIN_FREE_BYTES, &[]).set(min_free);
-        let room = (config.durability.mode != Durability::Memory).then(|| config.durability.room());
         let markets = world.all().map(|market| market.sightings().clone()).collect();
         Self { journal: commits.behind(), room, markets }
     }

@@ -143,7 +143,8 @@ impl Runner {
         let lines: BTreeMap<_, _> = fleets.keys().cloned().zip(1..).collect();
         let queue = Arc::new(Queue::new(lines.len() + 1, lines.len(), config.limits.queue));
         let jobs = queue.clone();
-        let measures = Measures::new(config, metrics, &world, &commits);
+        let room = (config.durability.mode != Durability::Memory).then(|| config.durability.room());
+        let measures = Measures::new(config, metrics, &world, &commits, room.clone());
         let (followed, time) = (projection.clone(), clock.clone());
         let run = move || {
             let _abort = AbortOnPanic("runner");
@@ -157,7 +158,6 @@ impl Runner {
         };
         let thread = std::thread::Builder::new().name("runner".into()).spawn(run);
         let thread = thread.map_err(|error| StartError(format!("no thread for the runner: {error}")))?;
-        let room = (config.durability.mode != Durability::Memory).then(|| config.durability.room());
         let (lines, stopping, clock) = (Arc::new(lines), Arc::default(), time);
         let handle = Handle { queue, lines, stopping, fleets, clock, failure, projection, room, fixes, measures };
         Ok((handle, Self(thread)))
