@@ -1,4 +1,9 @@
 //! The target `wire` under libFuzzer.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
+#[cfg(fuzzing)]
 libfuzzer_sys::fuzz_target!(|input: &[u8]| dispatch_fuzz::wire(input));
+
+/// Without libFuzzer there is nothing to run.
+#[cfg(not(fuzzing))]
+fn main() {}

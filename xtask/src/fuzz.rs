@@ -39,10 +39,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs a target under libFuzzer. What it finds lies in `fuzz/target/corpus`, so that it goes on there; what the repository has in
+/// Runs a target under libFuzzer. What it finds lies in `target/fuzz-corpus`, so that it goes on there; what the repository has in
 /// `fuzz/corpus` is only read.
 fn follow(target: &str, seconds: &str) -> Result<(), Failure> {
-    let found = format!("fuzz/target/corpus/{target}");
+    let found = format!("target/fuzz-corpus/{target}");
     let kept = format!("fuzz/corpus/{target}");
     run::run(random(&["--seeds", target, &found]))?;
     let limit = format!("-max_total_time={seconds}");
@@ -50,7 +50,7 @@ fn follow(target: &str, seconds: &str) -> Result<(), Failure> {
     let options = ["--", &limit, "-timeout=10", "-rss_limit_mb=2048", "-max_len=16384", "-print_final_stats=1"];
     let corpora: &[&str] = if run::root().join(&kept).is_dir() { &[&found, &kept] } else { &[&found] };
     // Nothing of ours is unsafe code, which is what sanitizers are for.
-    let mut command = cargo_fuzz(&["run", "--sanitizer", "none", "--features", "libfuzzer", target]);
+    let mut command = cargo_fuzz(&["run", "--sanitizer", "none", target]);
     command.args(corpora).args(options);
     let before = artifacts(target);
     run::run(command).map_err(|failure| {
@@ -67,7 +67,7 @@ fn artifacts(target: &str) -> BTreeSet<PathBuf> {
 
 /// The program that mutates without guidance, and knows the valid input.
 fn random(arguments: &[&str]) -> Command {
-    let driver = ["run", "--release", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--example", "random", "--"];
+    let driver = ["run", "--release", "--locked", "--package", "dispatch-fuzz", "--example", "random", "--"];
     cargo(driver.into_iter().chain(arguments.iter().copied()))
 }
 

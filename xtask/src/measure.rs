@@ -30,7 +30,7 @@ const MEASUREMENTS: &[Measurement] = &[
     Measurement {
         name: "fuzz_rate",
         about: "how fast the target position_json takes random input: what reading and checking JSON costs",
-        program: "--manifest-path fuzz/Cargo.toml --example random -- position_json 2",
+        program: "--package dispatch-fuzz --example random -- position_json 2",
         readings: &[Reading { field: "inputs_per_second", unit: "1/s" }],
     },
     Measurement {

@@ -25,7 +25,7 @@ pub(crate) struct SbomArguments {
     out: Option<PathBuf>,
 }
 
-/// Has cargo-deny hold both trees of dependencies against deny.toml.
+/// Has cargo-deny hold all dependencies against deny.toml.
 pub(crate) fn deny(arguments: &DenyArguments) -> Result<(), Failure> {
     if !run::works(cargo(["deny", "--version"])) {
         return Err(Failure::Because("this takes cargo-deny: `cargo install cargo-deny --locked`".into()));
@@ -36,14 +36,10 @@ pub(crate) fn deny(arguments: &DenyArguments) -> Result<(), Failure> {
     } else {
         (&[], &["all"])
     };
-    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
-        let command = ["deny", "--locked", "--config", "deny.toml", "--manifest-path", manifest].into_iter();
-        let command = command.chain(offline.iter().copied());
-        // Duplicates are warnings that say a screen each.
-        let command = command.chain(["check", "--hide-inclusion-graph"]);
-        run::run(cargo(command.chain(checks.iter().copied())))?;
-    }
-    Ok(())
+    let command = ["deny", "--locked", "--config", "deny.toml"].into_iter().chain(offline.iter().copied());
+    // Duplicates are warnings that say a screen each.
+    let command = command.chain(["check", "--hide-inclusion-graph"]);
+    run::run(cargo(command.chain(checks.iter().copied())))
 }
 
 /// Writes what the released server is linked from as a CycloneDX document.
@@ -64,15 +60,13 @@ pub(crate) fn sbom(arguments: &SbomArguments) -> Result<(), Failure> {
 pub(crate) fn check_compiler() -> Result<(), Failure> {
     let ours = metadata(&["--no-deps"])?["packages"][0]["rust_version"].as_str().map(str::to_owned);
     let ours = ours.ok_or_else(|| Failure::Because("Cargo.toml names no rust-version".into()))?;
-    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
-        let tree = metadata(&["--manifest-path", manifest])?;
-        let packages = tree["packages"].as_array().into_iter().flatten();
-        let newer: Vec<_> = packages.filter_map(|package| wants_newer(package, &ours)).collect();
-        if !newer.is_empty() {
-            return Err(Failure::Because(format!("rust-version is {ours} in Cargo.toml, and {}", newer.join(", "))));
-        }
+    let tree = metadata(&[])?;
+    let packages = tree["packages"].as_array().into_iter().flatten();
+    let newer: Vec<_> = packages.filter_map(|package| wants_newer(package, &ours)).collect();
+    if newer.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    Err(Failure::Because(format!("rust-version is {ours} in Cargo.toml, and {}", newer.join(", "))))
 }
 
 fn wants_newer(package: &Value, than: &str) -> Option<String> {

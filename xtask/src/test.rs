@@ -7,19 +7,13 @@ use std::process::ExitCode;
 /// The checks that come before the tests, the quickest first.
 const CHECKS: &[&[&str]] = &[
     &["fmt", "--all", "--check"],
-    &["fmt", "--all", "--check", "--manifest-path", "fuzz/Cargo.toml"],
     &["clippy", "--workspace", "--all-targets", "--all-features", "--locked", "--", "-D", "warnings"],
     // The core is also used without its simulator, which must not be what keeps it compiling.
     &["clippy", "--package", "dispatch-core", "--no-default-features", "--locked", "--", "-D", "warnings"],
-    // A workspace of its own: fuzzing itself takes a nightly compiler, the bodies of the targets do not.
-    &["clippy", "--manifest-path", "fuzz/Cargo.toml", "--all-targets", "--no-deps", "--locked", "--", "-D", "warnings"],
 ];
 
 /// Unit, property, simulation and integration tests, and the examples in the documentation.
-const TESTS: &[&[&str]] = &[
-    &["test", "--workspace", "--all-features", "--locked", "--no-fail-fast"],
-    &["test", "--manifest-path", "fuzz/Cargo.toml", "--locked", "--no-fail-fast"],
-];
+const TESTS: &[&str] = &["test", "--workspace", "--all-features", "--locked", "--no-fail-fast"];
 
 /// Installs what is missing, runs every check and, if they are passed, every test. The tally is the last line printed.
 pub(crate) fn run() -> ExitCode {
@@ -45,12 +39,7 @@ fn checks() -> Result<(), Failure> {
 
 /// Runs all tests, also after some have failed.
 fn tests(tally: &mut Tally) -> Result<(), Failure> {
-    let mut outcome = Ok(());
-    for tests in TESTS {
-        let ended = run::run_reading(cargo(tests.iter().copied()), |line| tally.read(line));
-        outcome = outcome.and(ended);
-    }
-    outcome?;
+    run::run_reading(cargo(TESTS.iter().copied()), |line| tally.read(line))?;
     match tally {
         Tally { failed: 0, passed: 0 } => Err(Failure::Because("no test ran".to_owned())),
         Tally { failed: 0, .. } => Ok(()),
