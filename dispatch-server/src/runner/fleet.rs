@@ -63,6 +63,19 @@ struct Post {
     allowance: Mutex<Allowance>,
     /// When its position was last kept, in milliseconds.
     sampled: AtomicI64,
+    /// The time of the last fix that those who follow its market were told, in milliseconds.
+    told: AtomicI64,
+}
+
+/// Where one driver is, without looking it up again.
+#[derive(Clone)]
+pub(crate) struct Beacon(Arc<Post>);
+
+impl Beacon {
+    /// The last believed fix.
+    pub(crate) fn last(&self) -> Option<Fix> {
+        self.0.last_fix()
+    }
 }
 
 /// How soon a driver may report again.
@@ -107,8 +120,8 @@ impl Fleet {
         let slot = slot.expect("the index holds as many drivers as the market; the configuration is checked for it");
         sightings.index.set_available(slot, false);
         let allowance = Mutex::new(Allowance { left: BURST, counted_at: Timestamp::MIN });
-        let sampled = AtomicI64::new(i64::MIN);
-        posts.insert(driver.clone(), Arc::new(Post { sightings: sightings.clone(), slot, allowance, sampled }));
+        let [sampled, told] = [const { AtomicI64::new(i64::MIN) }; 2];
+        posts.insert(driver.clone(), Arc::new(Post { sightings: sightings.clone(), slot, allowance, sampled, told }));
     }
 
     /// The market a driver is registered in.
@@ -120,6 +133,39 @@ impl Fleet {
     pub(crate) fn last_fix(&self, driver: &DriverId) -> Option<Fix> {
         let post = self.posts.read().get(driver).cloned()?;
         post.last_fix()
+    }
+
+    /// Where to look for a driver's fixes, as long as it stays in its market.
+    pub(crate) fn beacon(&self, driver: &DriverId) -> Option<Beacon> {
+        self.posts.read().get(driver).cloned().map(Beacon)
+    }
+
+    /// The last fix of every driver of a market that has one.
+    pub(crate) fn each(&self, market: &MarketId, mut tell: impl FnMut(&DriverId, Fix)) {
+        for (driver, post) in &*self.posts.read() {
+            if post.sightings.market == *market
+                && let Some(fix) = post.last_fix()
+            {
+                tell(driver, fix);
+            }
+        }
+    }
+
+    /// The same of those that have another one than at the last call.
+    pub(crate) fn each_moved(&self, market: &MarketId, mut tell: impl FnMut(&DriverId, Fix)) {
+        for (driver, post) in &*self.posts.read() {
+            if post.sightings.market == *market
+                && let Some(fix) = post.last_fix()
+                && post.told.swap(fix.at.as_millis(), Ordering::Relaxed) != fix.at.as_millis()
+            {
+                tell(driver, fix);
+            }
+        }
+    }
+
+    /// The server's time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(super) fn set_available(&self, driver: &DriverId, available: bool) {

@@ -65,7 +65,8 @@ pub(crate) fn inherits_lints(source: &Source) -> Option<Finding> {
     let mut after = source.text.lines().skip_while(|line| *line != "[lints]").skip(1);
     let inherits = after.next().is_some_and(|line| line.replace(' ', "") == "workspace=true");
     let is_fuzzed = source.text.lines().any(|line| line == "cargo-fuzz = true");
-    (is_crate && !inherits && !is_fuzzed).then(|| source.finding(1, "does not inherit the lints: `[lints]` with `workspace = true`"))
+    (is_crate && !inherits && !is_fuzzed)
+        .then(|| source.finding(1, "does not inherit the lints: `[lints]` with `workspace = true`"))
 }
 
 /// Whatever the project has cargo do is done with the versions in Cargo.lock, and changes none of them.
