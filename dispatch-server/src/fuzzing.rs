@@ -36,8 +36,12 @@ pub const BODIES: &[(&str, Read<[u8]>)] = &[
     ("RegisterDriver", |body| {
         read(body, |driver: wire::RegisterDriver| drop(driver.into_core("d".parse().expect("a valid id"))))
     }),
-    ("ReportPosition", |body| read(body, |position: wire::ReportPosition| _ = position.into_core())),
-    ("ReportPositions", |body| read(body, drop::<wire::ReportPositions>)),
+    ("ReportPosition", |body| {
+        read(body, |position: wire::ReportPosition| drop(position.into_core("d".parse().expect("a valid id"))))
+    }),
+    ("ReportPositions", |body| {
+        wire::ReportPositions::read(body).map(drop).map_err(|Invalid { field, problem }| (field, problem))
+    }),
     ("RollBack", |body| read(body, drop::<wire::RollBack>)),
     ("RotateKey", |body| read(body, |rotate: wire::RotateKey| _ = rotate.grace())),
     ("RulesBody", |body| {

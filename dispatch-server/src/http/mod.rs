@@ -10,6 +10,7 @@ mod markets;
 mod offers;
 mod openapi;
 mod orders;
+mod positions;
 mod problem;
 mod routes;
 
