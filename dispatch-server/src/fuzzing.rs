@@ -73,6 +73,11 @@ pub fn versions(header: &[u8]) -> Option<String> {
     http::versions(header)
 }
 
+/// Reads a frame of at most 1,000 positions, and all that they say, and writes it again.
+pub fn frame(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    wire::frame::rewrite(bytes, 1_000).map_err(|error| error.to_string())
+}
+
 /// Reads a record of the journal and writes it again.
 pub fn record(bytes: &[u8]) -> Result<Vec<u8>, String> {
     Record::decode(bytes).map(|record| record.encode())
