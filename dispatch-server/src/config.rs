@@ -1,6 +1,7 @@
 //! The server's configuration: defaults, file, environment, flags; checked as a whole.
 
 mod access;
+mod fixes;
 
 use crate::area::Area;
 use crate::auth::{Issuer, Key, KeyFile, KeyHash, RatesConfig, TenantId};
@@ -8,11 +9,12 @@ use crate::feed::StreamLimits;
 use crate::http::read_origin;
 use crate::net::TlsFiles;
 use crate::postgres::DatabaseUrl;
-use crate::runner::check_rules;
+use crate::runner::{ReportRate, check_rules};
 use crate::telemetry::TraceConfig;
 use access::{RawIssuer, RawKey, check_rates, check_streams, read_issuers, read_keys};
 use axum::http::HeaderValue;
 use dispatch_core::{EngineConfig, FixRules, MarketId, Millis, StraightLine, Vehicle};
+use fixes::read_fixes;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -44,6 +46,8 @@ pub struct ServerConfig {
     pub(crate) origins: Vec<HeaderValue>,
     pub(crate) travel: StraightLine,
     pub(crate) fixes: FixRules,
+    /// How often one driver may report.
+    pub(crate) report_rate: ReportRate,
     pub(crate) durability: DurabilityConfig,
     /// Absent where what happens goes to no database.
     pub(crate) postgres: Option<PostgresConfig>,
@@ -121,9 +125,13 @@ pub(crate) struct Limits {
     pub(crate) idle_seconds: u64,
     pub(crate) stall_seconds: u64,
     pub(crate) queue: usize,
+    pub(crate) shed_after_ms: i64,
     pub(crate) body_bytes: usize,
     pub(crate) batch_fixes: usize,
     pub(crate) batch_bytes: usize,
+    pub(crate) stream_bytes: usize,
+    pub(crate) line_bytes: usize,
+    pub(crate) session_drivers: usize,
     pub(crate) tenant_bodies_bytes: usize,
     pub(crate) page: usize,
     pub(crate) request_seconds: u64,
@@ -306,7 +314,7 @@ struct Raw {
     tls: RawTls,
     cors: RawCors,
     speeds: Speeds,
-    fixes: FixRules,
+    fixes: Table,
     log: RawLog,
     admin: RawAdmin,
     trace: RawTrace,
@@ -404,13 +412,11 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
         origins.filter_map(|(i, text)| check.take(&format!("cors.origins[{i}]"), read_origin(text))).collect();
     let durability = durability(&mut check, raw.durability, raw.data_dir, &raw.journal);
     let postgres = postgres(&mut check, &raw.database_url, raw.postgres, durability.mode);
-    if let Err(error) = raw.fixes.validate() {
-        check.all("fixes", error);
-    }
+    let (fixes, report_rate) = read_fixes(&mut check, raw.fixes);
     let travel = travel(&mut check, &raw.speeds);
     let markets = read_markets(&mut check, raw.markets, &raw.rules);
     let drivers = markets.iter().map(|market| market.rules.limits.drivers).max().unwrap_or(0);
-    let roomy = raw.fixes.max_drivers >= drivers;
+    let roomy = fixes.max_drivers >= drivers;
     check.that("fixes.max_drivers", roomy, &format!("must be at least {drivers}, as limits.drivers of the rules"));
     let admin = raw.admin.listen;
     let admin = (!admin.is_empty()).then(|| admin.parse().map_err(|_| "must be an address and a port"));
@@ -429,7 +435,8 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
             tls,
             origins,
             travel,
-            fixes: raw.fixes,
+            fixes,
+            report_rate,
             durability,
             postgres,
             log: raw.log.format,
@@ -472,9 +479,13 @@ fn check_limits(check: &mut Problems, limits: &Limits) {
         idle_seconds,
         stall_seconds,
         queue,
+        shed_after_ms,
         body_bytes,
         batch_fixes,
         batch_bytes,
+        stream_bytes,
+        line_bytes,
+        session_drivers,
         tenant_bodies_bytes,
         page,
         request_seconds,
@@ -491,6 +502,10 @@ fn check_limits(check: &mut Problems, limits: &Limits) {
     check.that("limits.body_bytes", (1_024..=10_000_000).contains(&body_bytes), "must be 1024 to 10000000");
     check.that("limits.batch_fixes", (1..=100_000).contains(&batch_fixes), "must be 1 to 100000");
     check.that("limits.batch_bytes", (1_024..=100_000_000).contains(&batch_bytes), "must be 1024 to 100000000");
+    check.that("limits.shed_after_ms", (1..=3_600_000).contains(&shed_after_ms), "must be 1 to 3600000");
+    check.that("limits.stream_bytes", (1_024..=1 << 40).contains(&stream_bytes), "must be 1024 to 1099511627776");
+    check.that("limits.line_bytes", (256..=65_536).contains(&line_bytes), "must be 256 to 65536");
+    check.that("limits.session_drivers", (1..=10_000_000).contains(&session_drivers), "must be 1 to 10000000");
     let roomy = (batch_bytes.max(body_bytes)..=1 << 40).contains(&tenant_bodies_bytes);
     check.that(
         "limits.tenant_bodies_bytes",

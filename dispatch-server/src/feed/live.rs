@@ -5,7 +5,7 @@ use super::subscription::Seat;
 use crate::runner::Fleet;
 use crate::wire::{self, Beside, DriverAt};
 use axum::body::Bytes;
-use dispatch_core::MarketId;
+use dispatch_core::{DriverId, MarketId};
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -121,7 +121,7 @@ impl Live {
 impl Market {
     fn frame(&self, all: bool) -> Bytes {
         let mut positions = Vec::new();
-        let tell = |driver: &_, fix| positions.push(DriverAt::new(Clone::clone(driver), fix));
+        let tell = |driver: &DriverId, seen| positions.push(DriverAt::new(driver.clone(), seen));
         if all {
             self.fleet.each(&self.id, tell);
         } else {

@@ -6,7 +6,7 @@ use crate::auth::TenantId;
 use crate::runner::Beacon;
 use crate::wire::EtaUpdate;
 use axum::body::Bytes;
-use dispatch_core::{DriverId, Fix, OrderId};
+use dispatch_core::{DriverId, Fix, Motion, OrderId};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ struct Beside {
 struct Follows {
     driver: DriverId,
     beacon: Beacon,
-    told: Option<Fix>,
+    told: Option<(Fix, Motion)>,
 }
 
 /// What is to be told of a market's positions.
@@ -81,7 +81,7 @@ impl Seat {
 pub(crate) enum News {
     Entries(Vec<Arc<Entry>>),
     /// Where the driver is that it follows.
-    Location(DriverId, Fix),
+    Location(DriverId, (Fix, Motion)),
     /// The JSON of where the drivers of a market are.
     Locations(Bytes),
     Eta(Arc<EtaUpdate>),
@@ -196,9 +196,9 @@ impl Subscription {
         }
         if let Some(follows) = &mut beside.follows {
             let last = follows.beacon.last();
-            if let Some(fix) = last.filter(|_| last != follows.told) {
+            if let Some(seen) = last.filter(|_| last != follows.told) {
                 follows.told = last;
-                return Some(News::Location(follows.driver.clone(), fix));
+                return Some(News::Location(follows.driver.clone(), seen));
             }
         }
         let due = beside.frames.iter_mut().find(|(_, frame)| !matches!(frame, Frame::Told));

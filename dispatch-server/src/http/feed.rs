@@ -235,7 +235,7 @@ impl Stream {
                         None => continue,
                     }
                 }
-                News::Location(driver, fix) => text_of(&Beside::LocationUpdate(DriverAt::new(driver, fix))),
+                News::Location(driver, seen) => text_of(&Beside::LocationUpdate(DriverAt::new(driver, seen))),
                 News::Locations(json) => {
                     let mut text = Vec::with_capacity(json.len() + 64);
                     event("locations", None, &json, &mut text);

@@ -11,6 +11,7 @@ mod markets;
 mod offers;
 mod openapi;
 mod orders;
+mod positions;
 mod problem;
 mod routes;
 

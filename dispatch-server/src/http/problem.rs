@@ -86,6 +86,7 @@ impl From<Code> for Kind {
             | Code::KeyReused => Self::Invalid,
             Code::RateLimited => Self::TooOften,
             Code::Busy
+            | Code::Overloaded
             | Code::Full
             | Code::BacklogFull
             | Code::DiskLow
@@ -128,7 +129,7 @@ impl Kind {
             Self::Conflict => "The state does not allow it; the detail names the state.",
             Self::Changed => "It is not at the version of If-Match.",
             Self::TooLarge => "The body is too large.",
-            Self::MediaType => "The body must be application/json.",
+            Self::MediaType => "The body must be of a type that is described.",
             Self::Invalid => "A value does not do; the field says which.",
             Self::TooOften => "This is more than the caller may ask, or the driver may report.",
             Self::Unavailable => "The server is busy, full or stopping; try again later.",
@@ -223,7 +224,7 @@ impl Problem {
     }
 
     pub(crate) fn rate_limited() -> Self {
-        Self::new(Code::RateLimited, "a driver reports at most once a second, five times at once")
+        Self::new(Code::RateLimited, "the driver reports more often than it may")
     }
 }
 
@@ -292,6 +293,7 @@ impl From<Error> for Problem {
             Error::NoLink => (Code::UnknownLink, None),
             Error::Late => (Code::Late, None),
             Error::Busy => (Code::Busy, None),
+            Error::Overloaded => (Code::Overloaded, None),
             Error::Stopping => (Code::Stopping, None),
         };
         Self { field: field.map(str::to_owned), ..Self::new(code, detail) }

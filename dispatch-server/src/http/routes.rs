@@ -2,7 +2,7 @@
 //! are all made from it.
 
 use super::openapi::Edition;
-use super::{docs, drivers, feed, keys, markets, offers, orders};
+use super::{docs, drivers, feed, keys, markets, offers, orders, positions};
 use crate::State;
 use crate::auth::{Cost, Role};
 use crate::telemetry::Operation;
@@ -92,11 +92,15 @@ pub(crate) enum Body {
     /// May be left out.
     Optional(Shape),
     Json(Shape),
+    /// Or the items of it as JSON, one a line.
+    JsonOrLines(Shape),
 }
 
 /// What a route answers when all is well.
 pub(crate) enum Reply {
     Json(Shape),
+    /// The other where the body came in lines.
+    JsonOrLines(Shape, Shape),
     /// 201: it is always something new.
     New(Shape),
     /// 201 where something new came to be, else 200.
@@ -171,6 +175,11 @@ impl Route {
 
     const fn takes(mut self, shape: Shape) -> Self {
         self.body = Body::Json(shape);
+        self
+    }
+
+    const fn takes_lines(mut self, shape: Shape) -> Self {
+        self.body = Body::JsonOrLines(shape);
         self
     }
 
@@ -400,7 +409,7 @@ pub(crate) static ROUTES: &[Route] = &[
         .gives(Reply::Json(shape::<wire::DriverOfferReply>()))
         .leads(OPEN_OFFER),
     // Positions.
-    route(Post, "/v1/drivers/{id}/position", "reportPosition", REPORTS_DRIVER, || post(drivers::report))
+    route(Post, "/v1/drivers/{id}/position", "reportPosition", REPORTS_DRIVER, || post(positions::report))
         .about("Report where a driver is")
         .soft()
         .takes(shape::<wire::ReportPosition>())
@@ -410,12 +419,12 @@ pub(crate) static ROUTES: &[Route] = &[
         "/v1/positions",
         "reportPositions",
         Access::Roles(&[Admin, Dispatcher, Driver, Gateway], Own::Items),
-        || post(drivers::report_batch),
+        || post(positions::report_many),
     )
     .about("Report where many drivers are, with a result for each")
     .soft()
-    .takes(shape::<wire::ReportPositions>())
-    .gives(Reply::Json(shape::<wire::PositionsReply>())),
+    .takes_lines(shape::<wire::ReportPositions>())
+    .gives(Reply::JsonOrLines(shape::<wire::PositionsReply>(), shape::<wire::LinesReply>())),
     // Orders.
     route(Post, "/v1/orders", "submitOrder", ORDER_SOURCE, || post(orders::submit))
         .about("Hand an order over; the same order again is harmless")

@@ -151,7 +151,7 @@ impl Etas {
         let mut moved = Vec::new();
         let limit = Meters::new(MOVED_M).expect("a hundred metres are a length");
         for (driver, (seen, orders)) in &mut self.under_way {
-            let Some(fix) = fleet.last_fix(driver) else { continue };
+            let Some((fix, _)) = fleet.last_fix(driver) else { continue };
             if seen.is_none_or(|seen| seen.distance(fix.position) >= limit) {
                 *seen = Some(fix.position);
                 moved.extend(orders.iter().cloned());

@@ -1,9 +1,11 @@
 //! The runner: one thread that owns the engines and the clock. Everybody else asks it, through a bounded queue.
 
+mod allowance;
 mod clock;
 mod etas;
 mod figures;
 mod fleet;
+mod ingest;
 mod ledger;
 mod market;
 mod measures;
@@ -11,9 +13,11 @@ mod queue;
 mod standing;
 mod world;
 
+pub(crate) use allowance::ReportRate;
 pub use clock::{Clock, ManualClock};
 pub(crate) use etas::{Expected, Told};
-pub(crate) use fleet::{Beacon, FixResult, Fleet, Fleets};
+pub(crate) use fleet::{Beacon, Fleet, Fleets, Item};
+pub(crate) use ingest::{NumberError, Receipt, Session};
 pub(crate) use ledger::Done;
 pub(crate) use market::Market;
 pub(crate) use standing::{Followed, Wanted};
@@ -25,7 +29,7 @@ use crate::config::{Durability, ServerConfig};
 use crate::feed::{Hub, Press};
 use crate::journal::{self, AbortOnPanic, Commits, Failed, Image, Reply, Room};
 use crate::postgres::{Database, Lag, Projection};
-use crate::telemetry::{FixOutcome, Fixes, Metrics, STEPS};
+use crate::telemetry::{Fixes, Metrics, STEPS, Tally};
 use clock::Steps;
 use dispatch_core::{ConfigError, DriverId, Engine, EngineConfig, MarketId, Millis, Refusal, StraightLine, Timestamp};
 use measures::Measures;
@@ -87,6 +91,8 @@ pub(crate) enum Error {
     Late,
     #[error("the server has as many requests waiting as it takes")]
     Busy,
+    #[error("commands wait for the engine, and no positions are taken until they do not")]
+    Overloaded,
     #[error("the server is stopping")]
     Stopping,
 }
@@ -111,6 +117,8 @@ pub(crate) struct Handle {
     projection: Option<Arc<Projection>>,
     room: Option<Room>,
     fixes: Fixes,
+    /// Positions are refused while a command of their tenant has been waiting for longer.
+    shed_after: Millis,
     measures: Measures,
     hub: Arc<Hub>,
 }
@@ -143,15 +151,17 @@ impl Runner {
         let clock = clock.not_before(image.at);
         let samples = projection.as_ref().map(|projection| projection.samples());
         let fixes = metrics.fixes.clone();
-        let fleet =
-            |tenant: &TenantId| (tenant.clone(), Arc::new(Fleet::new(clock.clone(), samples.clone(), fixes.clone())));
+        let fleet = |tenant: &TenantId| {
+            let fleet = Fleet::new(clock.clone(), config.report_rate, samples.clone(), fixes.clone());
+            (tenant.clone(), Arc::new(fleet))
+        };
         let fleets: Fleets = Arc::new(config.markets.iter().map(|market| fleet(&market.tenant)).collect());
         hub.start(&fleets).map_err(|error| StartError(format!("no thread for positions: {error}")))?;
         let world = World::new(config, image, fleets.clone(), clock.now(), metrics)?;
         let failure = commits.failure();
         // The first line is for the server itself, and for tenants without a market.
         let lines: BTreeMap<_, _> = fleets.keys().cloned().zip(1..).collect();
-        let queue = Arc::new(Queue::new(lines.len() + 1, lines.len(), config.limits.queue));
+        let queue = Arc::new(Queue::new(lines.len() + 1, lines.len(), config.limits.queue, clock.clone()));
         let jobs = queue.clone();
         let room = (config.durability.mode != Durability::Memory).then(|| config.durability.room());
         let measures = Measures::new(config, metrics, &world, &commits, room.clone());
@@ -170,7 +180,21 @@ impl Runner {
         let thread = std::thread::Builder::new().name("runner".into()).spawn(run);
         let thread = thread.map_err(|error| StartError(format!("no thread for the runner: {error}")))?;
         let (lines, stopping, clock) = (Arc::new(lines), Arc::default(), time);
-        let handle = Handle { queue, lines, stopping, fleets, clock, failure, projection, room, fixes, measures, hub };
+        let shed_after = Millis::new(config.limits.shed_after_ms);
+        let handle = Handle {
+            queue,
+            lines,
+            stopping,
+            fleets,
+            clock,
+            failure,
+            projection,
+            room,
+            fixes,
+            shed_after,
+            measures,
+            hub,
+        };
         Ok((handle, Self(thread)))
     }
 
@@ -262,13 +286,21 @@ impl Handle {
             };
             (Box::new(reply) as Reply, at_once)
         });
-        let line = tenant.and_then(|tenant| self.lines.get(tenant)).copied().unwrap_or_default();
-        self.queue.push(line, job).map_err(|refused| match refused {
+        self.queue.push(self.line(tenant), job).map_err(|refused| match refused {
             Refused::Full => Error::Busy,
             Refused::Closed => Error::Stopping,
         })?;
         let is_ending = || self.stopping.load(Ordering::SeqCst) || self.has_failed();
         answer.await.map_err(|_| if is_ending() { Error::Stopping } else { Error::Late })
+    }
+
+    fn line(&self, tenant: Option<&TenantId>) -> usize {
+        tenant.and_then(|tenant| self.lines.get(tenant)).copied().unwrap_or_default()
+    }
+
+    /// Whether a tenant's positions are refused for now: its commands have been waiting for too long, and come first.
+    pub(crate) fn sheds(&self, tenant: &TenantId) -> bool {
+        self.queue.wait(self.line(Some(tenant))) > self.shed_after
     }
 
     /// What makes the server stop, once something does: nothing can be made durable any more.
@@ -287,8 +319,8 @@ impl Handle {
     }
 
     /// The positions of all drivers of a tenant, which do not pass through the runner.
-    pub(crate) fn fleet(&self, tenant: &TenantId) -> Option<&Fleet> {
-        self.fleets.get(tenant).map(|fleet| &**fleet)
+    pub(crate) fn fleet(&self, tenant: &TenantId) -> Option<&Arc<Fleet>> {
+        self.fleets.get(tenant)
     }
 
     /// Where to look for a driver of a market.
@@ -297,9 +329,9 @@ impl Handle {
         fleet.beacon(driver)
     }
 
-    /// Counts a position that was not even looked at.
-    pub(crate) fn count_fix(&self, outcome: FixOutcome) {
-        self.fixes.count(outcome);
+    /// Counts positions that no fleet looked at.
+    pub(crate) fn count_fixes(&self, tally: &Tally) {
+        self.fixes.count_all(tally);
     }
 
     /// The server's time.

@@ -260,22 +260,74 @@ pub(crate) struct Fixes {
 /// What came of a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FixOutcome {
+    /// It is where the driver is now.
     Moved,
+    /// Ignored: not newer than what the driver reported before.
     Stale,
     TooOld,
     FromFuture,
     TooFast,
+    /// The driver, or who reports for it, reports more often than it may.
     RateLimited,
     UnknownDriver,
+    /// It is not what it should be.
     Invalid,
+    /// Not looked at, because commands wait for the engine.
+    Shed,
 }
 
-const FIXES: [&str; 8] =
-    ["moved", "stale", "too_old", "from_future", "too_fast", "rate_limited", "unknown_driver", "invalid"];
+impl FixOutcome {
+    /// All of them, as they are numbered.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Moved,
+        Self::Stale,
+        Self::TooOld,
+        Self::FromFuture,
+        Self::TooFast,
+        Self::RateLimited,
+        Self::UnknownDriver,
+        Self::Invalid,
+        Self::Shed,
+    ];
+
+    /// Whether it was refused: neither taken nor merely known already.
+    pub(crate) fn is_refusal(self) -> bool {
+        !matches!(self, Self::Moved | Self::Stale)
+    }
+}
+
+const FIXES: [&str; FixOutcome::ALL.len()] =
+    ["moved", "stale", "too_old", "from_future", "too_fast", "rate_limited", "unknown_driver", "invalid", "shed"];
+
+/// How many positions came to what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally([u64; FixOutcome::ALL.len()]);
+
+impl Tally {
+    pub(crate) fn add(&mut self, outcome: FixOutcome, count: u64) {
+        self.0[outcome as usize] += count;
+    }
+
+    pub(crate) fn of(&self, outcome: FixOutcome) -> u64 {
+        self.0[outcome as usize]
+    }
+
+    /// Those that are not zero.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = (FixOutcome, u64)> {
+        FixOutcome::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
+    }
+}
 
 impl Fixes {
     pub(crate) fn count(&self, outcome: FixOutcome) {
         self.outcomes[outcome as usize].increment(1);
+    }
+
+    /// Counts many at once.
+    pub(crate) fn count_all(&self, tally: &Tally) {
+        for (outcome, count) in tally.counted() {
+            self.outcomes[outcome as usize].increment(count);
+        }
     }
 }
 

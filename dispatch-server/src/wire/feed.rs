@@ -2,13 +2,13 @@
 
 use super::{
     DriverReply, EtaBody, HoldName, Id, KitchenName, Lat, Lng, OfferName, OfferReply, OfferText, OfferedOrder,
-    OrderReply, PlaceBody, PlannedShiftBody, StopReply, Time, TrackReply, degrees, fail_reason,
+    OrderReply, PlaceBody, PlannedShiftBody, PositionView, StopReply, Time, TrackReply, degrees, fail_reason,
 };
 use crate::runner::Told;
 use crate::telemetry::StreamEnd;
 use dispatch_core::{
-    DriverId, Event, EventKind, Fix, MarketId, OfferId, OfferOutcome, OrderId, ReturnReason, Role, RoundFailure, State,
-    Stop,
+    DriverId, Event, EventKind, Fix, MarketId, Motion, OfferId, OfferOutcome, OrderId, ReturnReason, Role,
+    RoundFailure, State, Stop,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -554,15 +554,13 @@ impl Beside {
 pub(crate) struct DriverAt {
     #[schema(value_type = Id)]
     driver: DriverId,
-    lat: Lat,
-    lng: Lng,
-    at: Time,
+    #[serde(flatten)]
+    position: PositionView,
 }
 
 impl DriverAt {
-    pub(crate) fn new(driver: DriverId, Fix { position, at }: Fix) -> Self {
-        let (lat, lng) = degrees(position);
-        Self { driver, lat, lng, at: at.into() }
+    pub(crate) fn new(driver: DriverId, seen: (Fix, Motion)) -> Self {
+        Self { driver, position: seen.into() }
     }
 }
 

@@ -276,7 +276,7 @@ impl TrackReply {
             picked_up_at: times.picked_up.map(Time::from),
             ended_at: times.ended.map(Time::from),
             eta: eta.map(EtaBody::from),
-            driver: fix.map(DriverSpot::from),
+            driver: fix.map(|(fix, _)| fix.into()),
             link_expires_at: link_expires_at.into(),
         }
     }

@@ -86,6 +86,7 @@ pub(crate) enum Code {
     RateLimited,
     // 503
     Busy,
+    Overloaded,
     Full,
     BacklogFull,
     DiskLow,
