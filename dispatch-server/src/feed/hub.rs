@@ -22,6 +22,7 @@ pub(crate) struct StreamLimits {
     pub(crate) replay_bytes: usize,
     pub(crate) subscriptions: usize,
     pub(crate) per_principal: usize,
+    pub(crate) per_socket: usize,
     pub(crate) queue: usize,
     pub(crate) heartbeat_seconds: u64,
 }
@@ -295,6 +296,15 @@ impl Hub {
     /// Whether a cursor can be gone on from. One that names a record which has not been written is of another log.
     pub(crate) fn reaches(&self, cursor: Cursor, last_record: u64) -> bool {
         cursor.spot.record <= last_record && self.resume(cursor).is_ok()
+    }
+
+    /// Done when all streams are to end.
+    pub(crate) fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut closing = self.closing.subscribe();
+        async move {
+            // A feed that is gone has ended.
+            let _ = closing.wait_for(|closing| *closing).await;
+        }
     }
 
     /// Has all streams end.

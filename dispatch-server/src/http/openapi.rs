@@ -127,7 +127,7 @@ fn shapes(route: &Route) -> Vec<Shape> {
         | Reply::Created(shape)
         | Reply::Versioned(shape)
         | Reply::CreatedVersioned(shape) => Some(shape),
-        Reply::Other(_) => None,
+        Reply::Other(_) | Reply::Socket => None,
     };
     body.into_iter().chain(reply).collect()
 }
@@ -321,6 +321,10 @@ fn successes(route: &Route) -> Vec<(StatusCode, utoipa::openapi::Response)> {
             vec![(StatusCode::OK, leads(versioned(shape)).build()), same]
         }
         Reply::Versioned(shape) => vec![(StatusCode::OK, leads(versioned(shape)).build())],
+        Reply::Socket => {
+            let response = ResponseBuilder::new().description("The socket is open; /asyncapi.json says how to go on.");
+            vec![(StatusCode::SWITCHING_PROTOCOLS, response.build())]
+        }
         Reply::Other(kinds) => {
             let response = ResponseBuilder::new().description("Done.");
             let content = || ContentBuilder::new().build();
@@ -339,6 +343,9 @@ fn problems(route: &Route) -> BTreeSet<Kind> {
         Access::Roles(..) => {
             kinds.extend([Kind::Unauthenticated, Kind::Forbidden, Kind::Unavailable, Kind::TooOften]);
         }
+    }
+    if matches!(route.reply, Reply::Socket) {
+        kinds.insert(Kind::Malformed);
     }
     if route.path == "/health/ready" {
         kinds.insert(Kind::Unavailable);

@@ -43,7 +43,7 @@ pub(crate) enum Kind {
 impl From<Code> for Kind {
     fn from(code: Code) -> Self {
         match code {
-            Code::MalformedJson | Code::BrokenBody => Self::Malformed,
+            Code::MalformedJson | Code::BrokenBody | Code::NotASocket => Self::Malformed,
             Code::Unauthenticated => Self::Unauthenticated,
             Code::Forbidden | Code::NoKeys | Code::NotLocal | Code::NotYourPlace | Code::NotYourMarket => {
                 Self::Forbidden
@@ -216,6 +216,23 @@ impl Problem {
         Self::new(Code::OutOfRange, detail).at(field)
     }
 
+    /// As a client is told that.
+    pub(crate) fn into_body(self) -> ProblemBody {
+        let status = Kind::from(self.code).status();
+        ProblemBody {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Problem"),
+            status: status.as_u16(),
+            detail: self.detail,
+            code: self.code,
+            field: self.field,
+        }
+    }
+
+    pub(crate) fn no_socket(detail: &str) -> Self {
+        Self::new(Code::NotASocket, format!("this is where web sockets are opened: {detail}"))
+    }
+
     pub(crate) fn too_many_streams(error: TooManyStreams) -> Self {
         match error {
             TooManyStreams::All => Self::new(Code::Busy, error.to_string()),
@@ -343,17 +360,8 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (kind, code) = (Kind::from(self.code), self.code.name());
-        let status = kind.status();
-        let body = ProblemBody {
-            r#type: "about:blank",
-            title: status.canonical_reason().unwrap_or("Problem"),
-            status: status.as_u16(),
-            detail: self.detail,
-            code: self.code,
-            field: self.field,
-        };
-        let mut response = (status, wire::body(&body)).into_response();
+        let (kind, code, retry_after_s) = (Kind::from(self.code), self.code.name(), self.retry_after_s);
+        let mut response = (kind.status(), wire::body(&self.into_body())).into_response();
         response.extensions_mut().insert(Problematic(code));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -362,7 +370,7 @@ impl IntoResponse for Problem {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             Kind::Unavailable | Kind::TooOften => {
-                headers.insert(header::RETRY_AFTER, self.retry_after_s.unwrap_or(1).into());
+                headers.insert(header::RETRY_AFTER, retry_after_s.unwrap_or(1).into());
             }
             // Whatever is left of the body is not read, so nothing can follow it; a client that knows does not try.
             Kind::TooLarge | Kind::Slow => {

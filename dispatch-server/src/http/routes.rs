@@ -2,7 +2,7 @@
 //! are all made from it.
 
 use super::openapi::Edition;
-use super::{docs, drivers, feed, keys, markets, offers, orders, positions};
+use super::{docs, drivers, feed, keys, markets, offers, orders, positions, socket};
 use crate::State;
 use crate::auth::{Cost, Role};
 use crate::telemetry::Operation;
@@ -109,6 +109,8 @@ pub(crate) enum Reply {
     Versioned(Shape),
     /// 201 where something new came to be, else 200; with its `ETag`.
     CreatedVersioned(Shape),
+    /// 101: what is said then another contract describes.
+    Socket,
     /// Something of one of these media types that the contract does not describe.
     Other(&'static [&'static str]),
 }
@@ -519,6 +521,9 @@ pub(crate) static ROUTES: &[Route] = &[
         .about("Tell what a driver is asked and has to do")
         .query(&[AFTER])
         .gives(STREAM),
+    route(Get, "/v1/socket", "openSocket", ANY_KEY, || get(socket::open))
+        .about("Open a web socket for subscriptions, a driver's answers and positions")
+        .gives(Reply::Socket),
     // Keys.
     route(Post, "/v1/keys", "createKey", OWN_KEY, || post(keys::create))
         .about("Make an API key; its secret is shown this once")

@@ -17,7 +17,7 @@ pub(crate) use allowance::ReportRate;
 pub use clock::{Clock, ManualClock};
 pub(crate) use etas::{Expected, Told};
 pub(crate) use fleet::{Beacon, Fleet, Fleets, Item};
-pub(crate) use ingest::{NumberError, Receipt, Session};
+pub(crate) use ingest::{Receipt, Session};
 pub(crate) use ledger::Done;
 pub(crate) use market::Market;
 pub(crate) use standing::{Followed, Wanted};

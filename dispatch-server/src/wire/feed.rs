@@ -613,6 +613,18 @@ pub(crate) enum EndName {
     Over,
 }
 
+impl EndName {
+    /// As it is written.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Stopping => "stopping",
+            Self::TooSlow => "too_slow",
+            Self::Revoked => "revoked",
+            Self::Over => "over",
+        }
+    }
+}
+
 impl From<StreamEnd> for EndName {
     fn from(why: StreamEnd) -> Self {
         match why {

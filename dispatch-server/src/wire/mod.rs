@@ -14,6 +14,7 @@ mod offer;
 mod order;
 mod problem;
 mod rules;
+mod socket;
 mod strict;
 mod time;
 mod values;
@@ -29,6 +30,7 @@ pub(crate) use offer::*;
 pub(crate) use order::*;
 pub(crate) use problem::*;
 pub(crate) use rules::*;
+pub(crate) use socket::*;
 pub(crate) use time::*;
 pub(crate) use values::*;
 
@@ -37,6 +39,7 @@ use serde::Deserialize;
 pub(crate) use serde::Serialize as Answer;
 pub(crate) use serde::de::DeserializeOwned as Question;
 
+use lines::OutcomeCounts;
 use order::fail_reason;
 use sha2::{Digest, Sha256};
 use strict::Strict;

@@ -30,6 +30,7 @@ pub(crate) enum Code {
     // 400
     MalformedJson,
     BrokenBody,
+    NotASocket,
     // 401
     Unauthenticated,
     // 403
