@@ -12,6 +12,7 @@ mod openapi;
 mod orders;
 mod problem;
 mod routes;
+mod webhooks;
 
 pub(crate) use extract::PLACE;
 pub(crate) use headers::read_origin;

@@ -14,6 +14,7 @@ mod rules;
 mod strict;
 mod time;
 mod values;
+mod webhook;
 
 pub(crate) use advice::*;
 pub(crate) use driver::*;
@@ -26,6 +27,7 @@ pub(crate) use problem::*;
 pub(crate) use rules::*;
 pub(crate) use time::*;
 pub(crate) use values::*;
+pub(crate) use webhook::*;
 
 use crate::journal::hex;
 pub(crate) use serde::Serialize as Answer;

@@ -47,6 +47,7 @@ pub(crate) enum Code {
     UnknownConfiguration,
     UnknownKey,
     UnknownLink,
+    UnknownWebhook,
     // 405
     MethodNotAllowed,
     // 408
@@ -91,6 +92,7 @@ pub(crate) enum Code {
     DiskLow,
     DatabaseAway,
     KeysNotKept,
+    WebhooksNotKept,
     Late,
     Stopping,
 }
