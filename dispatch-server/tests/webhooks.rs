@@ -93,7 +93,10 @@ async fn what_fails_is_sent_again_until_it_is_a_dead_letter() {
     until(async || is_dead(1).await, || server.pass(1)).await;
     let letters = dead().await;
     let letter = letters.at("/dead_letters/0");
-    assert_eq!((&letter["event"], &letter["type"], &letter["attempts"]), (&json!(event), &json!("dispatch.test"), &json!(3)));
+    assert_eq!(
+        (&letter["event"], &letter["type"], &letter["attempts"]),
+        (&json!(event), &json!("dispatch.test"), &json!(3))
+    );
     assert_eq!(letter["failure"], "no answer within 0.3 s");
     assert_eq!(receiver.told().len(), 3);
 
@@ -116,7 +119,10 @@ async fn what_fails_is_sent_again_until_it_is_a_dead_letter() {
     assert_eq!(shown.at("/last_failure"), "answered 500");
     let page = server.get(&format!("{path}/dead-letters?limit=1")).await.ok();
     let next = server.get(&format!("{path}/dead-letters?cursor={}", text(&page, "/next_cursor"))).await.ok();
-    assert_eq!((page.at("/dead_letters/0/event"), next.at("/dead_letters/0/event")), (&json!(events[1]), &json!(events[2])));
+    assert_eq!(
+        (page.at("/dead_letters/0/event"), next.at("/dead_letters/0/event")),
+        (&json!(events[1]), &json!(events[2]))
+    );
     assert_eq!(next.body.get("next_cursor"), None);
     // Those that are named, and no others.
     receiver.answers(Some((200, None)));
@@ -206,7 +212,10 @@ async fn what_was_on_its_way_outlives_a_restart() {
     receiver.answers(Some((200, None)));
     let server = Server::on(clock.clone(), &file).await;
     let shown = server.get(&path).await.ok();
-    assert_eq!((shown.at("/status"), shown.at("/pending"), shown.at("/dead_letters")), (&json!("paused"), &json!(1), &json!(1)));
+    assert_eq!(
+        (shown.at("/status"), shown.at("/pending"), shown.at("/dead_letters")),
+        (&json!("paused"), &json!(1), &json!(1))
+    );
     assert_eq!(receiver.told().len(), 3);
     server.act(&format!("{path}/resume")).await.ok();
     // Where it is not known up to which place it was told, that is said: see the unit tests.
@@ -255,18 +264,25 @@ async fn a_webhook_is_of_its_tenant_and_of_the_markets_of_whoever_made_it() {
         assert_eq!(server.send_as(who, Method::GET, "/v1/webhooks", None).await.ok().body, json!({"webhooks": []}));
     }
     // Neither another tenant's market nor one that there is not, which look the same.
-    for (who, markets) in [("admin", json!(["elsewhere"])), ("admin", json!(["x"])), ("berlin-admin", json!(["elsewhere"]))]
+    for (who, markets) in
+        [("admin", json!(["elsewhere"])), ("admin", json!(["x"])), ("berlin-admin", json!(["elsewhere"]))]
     {
         let refused = make(who, json!({"url": url, "markets": markets})).await;
         refused.problem(403, "not_your_market").field("markets");
     }
     let narrow = make("berlin-admin", json!({"url": url, "events": ["picked_up"]})).await;
-    assert_eq!((narrow.at("/webhook/markets"), narrow.at("/webhook/events")), (&json!(["default"]), &json!(["picked_up"])));
+    assert_eq!(
+        (narrow.at("/webhook/markets"), narrow.at("/webhook/events")),
+        (&json!(["default"]), &json!(["picked_up"]))
+    );
     make("admin", json!({"url": url})).await.problem(503, "full");
     assert_eq!(make("other-admin", json!({"url": url})).await.status, 201);
     let page = server.send_as("admin", Method::GET, "/v1/webhooks?limit=1", None).await.ok();
     let rest = format!("/v1/webhooks?cursor={}", text(&page, "/next_cursor"));
-    assert_eq!(server.send_as("admin", Method::GET, &rest, None).await.ok().at("/webhooks").as_array().unwrap().len(), 1);
+    assert_eq!(
+        server.send_as("admin", Method::GET, &rest, None).await.ok().at("/webhooks").as_array().unwrap().len(),
+        1
+    );
     server.stop().await;
 }
 

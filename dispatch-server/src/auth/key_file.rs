@@ -239,7 +239,8 @@ impl KeyFile {
         change: impl FnOnce(&mut Kept) -> Result<T, KeyError>,
     ) -> Result<(Known, T), KeyError> {
         let about = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.0.display()));
-        let lock = std::fs::create_dir_all(&self.0).and_then(|()| private_file::open(&self.0.join(LOCK))).map_err(about)?;
+        let lock =
+            std::fs::create_dir_all(&self.0).and_then(|()| private_file::open(&self.0.join(LOCK))).map_err(about)?;
         lock.lock().map_err(about)?;
         let mut kept = match self.read()? {
             Some(kept) => kept,

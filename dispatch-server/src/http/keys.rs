@@ -7,7 +7,7 @@ use crate::State;
 use crate::auth::{Caller, Grant, KeyError, KeyRecord, Link, is_plain};
 use crate::runner::{Error, World};
 use crate::wire::{
-    self, CreateKey, CreateLink, MadeId, KeyReply, PageQuery, KeysReply, LinkReply, RotateKey, SecretReply, TrackReply,
+    self, CreateKey, CreateLink, KeyReply, KeysReply, LinkReply, MadeId, PageQuery, RotateKey, SecretReply, TrackReply,
 };
 use axum::extract::{RawPathParams, State as Extract};
 use axum::http::StatusCode;

@@ -1,4 +1,4 @@
-//! What is sent: CloudEvents 1.0 in their structured JSON form, signed.
+//! What is sent: events as `CloudEvents` 1.0 describes them in structured JSON mode, and signatures.
 
 use super::line::Letter;
 use crate::journal::hex;
@@ -148,7 +148,8 @@ mod tests {
             })
         );
         assert_eq!(of_entry(&Entry { json: "{".into(), ..entry }), None);
-        let reset = Notice::Reset { webhook: "w", after: Some("3"), resumes_after: "9" }.letter("reset-9", entry_time());
+        let reset =
+            Notice::Reset { webhook: "w", after: Some("3"), resumes_after: "9" }.letter("reset-9", entry_time());
         let event: Value = serde_json::from_str(&reset.body).unwrap();
         assert_eq!(event["data"], json!({"webhook": "w", "after": "3", "resumes_after": "9"}));
         assert_eq!((&event["type"], &event["source"]), (&json!("dispatch.reset"), &json!("/webhooks/w")));

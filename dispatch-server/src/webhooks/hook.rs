@@ -186,12 +186,6 @@ impl Hook {
         self.line.lock().take(now, policy)
     }
 
-    /// Puts a letter at the end of the line, and wakes who sends it.
-    pub(super) fn push(&self, letter: Letter) {
-        self.change(|line| line.push(letter));
-        self.changed.notify_one();
-    }
-
     pub(super) fn is_deleted(&self) -> bool {
         self.is_deleted.load(Ordering::SeqCst)
     }

@@ -36,7 +36,7 @@ impl From<&WebhooksConfig> for Policy {
     }
 }
 
-/// What is sent: a CloudEvent.
+/// What is sent: an event in its envelope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Letter {
     /// The event's id,
@@ -161,7 +161,8 @@ impl Line {
 
     /// A letter to send now, with its number; it is under way until [`Line::ended`].
     pub(super) fn take(&mut self, now: Timestamp, policy: &Policy) -> Option<(u64, Letter)> {
-        let number = self.fresh().or_else(|| self.due(policy).filter(|(at, _)| *at <= now).map(|(_, number)| number))?;
+        let number =
+            self.fresh().or_else(|| self.due(policy).filter(|(at, _)| *at <= now).map(|(_, number)| number))?;
         let pending = self.pending.get_mut(&number)?;
         pending.step = if pending.step == Step::Fresh { Step::First } else { Step::Again };
         Some((number, pending.letter.clone()))
@@ -197,7 +198,14 @@ impl Line {
 
     /// Takes over what came of sending a letter. `chance` is drawn evenly from all numbers, so that letters that failed together
     /// do not come back together.
-    pub(super) fn ended(&mut self, number: u64, outcome: Outcome, now: Timestamp, chance: u32, policy: &Policy) -> Fate {
+    pub(super) fn ended(
+        &mut self,
+        number: u64,
+        outcome: Outcome,
+        now: Timestamp,
+        chance: u32,
+        policy: &Policy,
+    ) -> Fate {
         let (problem, retry_after) = match outcome {
             Outcome::Delivered => {
                 self.pending.remove(&number);
@@ -274,7 +282,8 @@ impl Policy {
     /// How long to wait after so many failures: full jitter below a bound that doubles, and no less than the receiver asks for
     /// within the longest wait.
     fn wait(&self, failures: u32, retry_after: Option<Millis>, chance: u32) -> Millis {
-        let doubled = 2_i64.checked_pow(failures.saturating_sub(1)).and_then(|times| self.first.get().checked_mul(times));
+        let doubled =
+            2_i64.checked_pow(failures.saturating_sub(1)).and_then(|times| self.first.get().checked_mul(times));
         let bound = doubled.map_or(self.longest, Millis::new).min(self.longest);
         let drawn = (i128::from(bound.get()) * i128::from(chance) / i128::from(u32::MAX)) as i64;
         Millis::new(drawn).max(retry_after.unwrap_or(Millis::ZERO).min(self.longest))

@@ -66,7 +66,12 @@ impl Poster {
     }
 
     /// Sends a letter: what came of it, and the connection if it may be used again.
-    pub(super) async fn send(&self, kept: Option<Connection>, post: &Post<'_>, now: Timestamp) -> (Outcome, Option<Connection>) {
+    pub(super) async fn send(
+        &self,
+        kept: Option<Connection>,
+        post: &Post<'_>,
+        now: Timestamp,
+    ) -> (Outcome, Option<Connection>) {
         let sent = match kept.filter(|kept| kept.since.elapsed() < KEPT_FOR && !kept.sender.is_closed()) {
             // The receiver may have closed it a moment ago, which says nothing of the letter: then it is sent on a new one.
             Some(kept) => match self.exchange(kept, post).await {
@@ -122,7 +127,11 @@ impl Poster {
     ) -> Result<(Answer, Option<Connection>), Failure> {
         let request = request(post, self.reach).map_err(|error| Failure::Target(error.to_string()))?;
         let Connection { sender, driver, .. } = &mut connection;
-        let answered = timeout(self.response, driver.drive(sender.send_request(request))).await;
+        let sent = async {
+            sender.ready().await?;
+            sender.send_request(request).await
+        };
+        let answered = timeout(self.response, driver.drive(sent)).await;
         let response = answered.map_err(|_| Failure::Silent(self.response))?.map_err(Failure::Broken)?;
         let answer = Answer { status: response.status().as_u16(), headers: response.headers().clone() };
         let body = to_bytes(Body::new::<Incoming>(Response::into_body(response)), MOST_READ);
@@ -158,7 +167,10 @@ fn outcome(answer: &Answer, now: Timestamp) -> Outcome {
         // Redirects are not followed: where they lead was not checked by anybody.
         status => Outcome::Failed {
             problem: format!("answered {status}"),
-            retry_after: answer.headers.get(header::RETRY_AFTER).and_then(|after| retry_after(after.to_str().ok()?, now)),
+            retry_after: answer
+                .headers
+                .get(header::RETRY_AFTER)
+                .and_then(|after| retry_after(after.to_str().ok()?, now)),
         },
     }
 }
@@ -220,4 +232,101 @@ fn trust(roots: RootCertStore) -> ClientConfig {
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .expect("the provider has suites of both versions");
     config.with_root_certificates(roots).with_no_client_auth()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ServerConfig;
+    use axum::body::HttpBody;
+    use hyper::server::conn::http1 as server;
+    use hyper::service::service_fn;
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig as Tls;
+
+    fn poster() -> Poster {
+        Poster::new(&WebhooksConfig { allow_private: true, ..ServerConfig::default().webhooks })
+    }
+
+    /// A server that takes everything, with a certificate for `localhost`, and closes each connection after `requests`: where it is, whom
+    /// to trust, and how many connections there were.
+    async fn receiver(requests: usize) -> (String, RootCertStore, Arc<AtomicUsize>) {
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let certificate = certified.cert.der().clone();
+        let key = certified.signing_key.serialize_der().try_into().unwrap();
+        let tls = Tls::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions();
+        let tls = tls.unwrap().with_no_client_auth().with_single_cert(vec![certificate.clone()], key).unwrap();
+        let (acceptor, listener) = (TlsAcceptor::from(Arc::new(tls)), TcpListener::bind("localhost:0").await.unwrap());
+        let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+        let (count, counted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let connections = count.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let Ok(stream) = acceptor.accept(stream).await else { continue };
+                connections.fetch_add(1, Ordering::SeqCst);
+                let counted = counted.clone();
+                let answer = service_fn(move |request: Request<Incoming>| {
+                    let is_last = counted.fetch_add(1, Ordering::SeqCst) % requests == requests - 1;
+                    async move {
+                        assert!(!request.body().is_end_stream());
+                        let answer =
+                            Response::builder().header("connection", if is_last { "close" } else { "keep-alive" });
+                        Ok::<_, Infallible>(answer.body(Body::from("thanks")).unwrap())
+                    }
+                });
+                tokio::spawn(server::Builder::new().serve_connection(TokioIo::new(stream), answer));
+            }
+        });
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        (url, roots, count)
+    }
+
+    async fn send(poster: &Poster, url: &str, kept: Option<Connection>) -> (Outcome, Option<Connection>) {
+        let post = Post { url, webhook: "w", signature: "t=0,v1=0".into(), body: "{}".into() };
+        poster.send(kept, &post, Timestamp::from_millis(0)).await
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_encrypted_and_used_again() {
+        let (url, roots, connections) = receiver(3).await;
+        let poster = poster();
+        assert!(poster.trust.set(Arc::new(trust(roots))).is_ok());
+        let mut kept = None;
+        for _ in 0..7 {
+            let (outcome, connection) = send(&poster, &url, kept).await;
+            assert_eq!(outcome, Outcome::Delivered);
+            kept = connection;
+        }
+        assert_eq!(connections.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn who_cannot_prove_who_it_is_is_told_nothing() {
+        let (url, _, connections) = receiver(1).await;
+        let poster = poster();
+        assert!(poster.trust.set(Arc::new(trust(RootCertStore::empty()))).is_ok());
+        let (Outcome::Failed { problem, .. }, None) = send(&poster, &url, None).await else { panic!("it was told") };
+        assert!(problem.starts_with("the target is not who it should be"), "{problem}");
+        assert_eq!(connections.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn who_is_busy_says_for_how_long() {
+        let now = Timestamp::from_millis(1_767_225_600_000);
+        for (text, seconds) in [
+            ("120", Some(120)),
+            (" 0", Some(0)),
+            ("Thu, 01 Jan 2026 00:01:00 GMT", Some(60)),
+            ("Wed, 31 Dec 2025 23:59:00 GMT", Some(0)),
+            ("-1", None),
+            ("soon", None),
+        ] {
+            assert_eq!(retry_after(text, now), seconds.map(Millis::from_secs), "{text}");
+        }
+    }
 }

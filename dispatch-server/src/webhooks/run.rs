@@ -77,8 +77,9 @@ impl Webhooks {
             if is_paused {
                 news = None;
             } else {
-                self.hand_out(&hook, &mut sent);
+                // Which may put a letter into the line.
                 news.get_or_insert_with(|| self.follow(&hook));
+                self.hand_out(&hook, &mut sent);
             }
             let has_room = hook.see(|line| line.has_room(&self.policy));
             let wake = hook.see(|line| line.next_at(&self.policy)).filter(|_| !is_paused);

@@ -112,7 +112,7 @@ fn is_public(address: IpAddr) -> bool {
 /// Networks that are not the internet's, and those that only look so: by how many leading bits.
 const NOT_PUBLIC_V4: &[(Ipv4Addr, u32)] = &[
     // This network.
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     // Private.
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(172, 16, 0, 0), 12),

@@ -79,8 +79,7 @@ impl Desk {
         std::fs::create_dir_all(folder.path()).unwrap();
         let folder = Some(Path::new(folder.path()).to_owned());
         let metrics = Metrics::new(std::iter::empty());
-        let webhooks =
-            Webhooks::open(&config, tenants, folder, clock.clone().into(), &metrics, log.source()).unwrap();
+        let webhooks = Webhooks::open(&config, tenants, folder, clock.clone().into(), &metrics, log.source()).unwrap();
         let webhooks = Arc::new(webhooks);
         let sends = webhooks.clone();
         let sending = tokio::spawn(async move { match sends.send().await {} });
