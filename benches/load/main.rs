@@ -1,15 +1,19 @@
-//! A server under load: how long commands take when so many orders come a second, and how many it takes at most. The server is a
-//! process of its own on the same machine. Prints one line of JSON, and fails if a command was not answered as it should be.
+//! A server under load: how long commands take when so many orders come a second, and how many it takes at most; or how many positions.
+//! The server is a process of its own on the same machine. Prints one line of JSON, and fails if a command was not answered as it should be.
 
 #[path = "../child.rs"]
 mod child;
 #[path = "../folder.rs"]
 mod folder;
 mod orders;
+#[path = "../redis.rs"]
+mod redis_server;
+mod saturate;
 
 use child::Server;
 use clap::Parser;
 use folder::Folder;
+use saturate::Way;
 use serde_json::{Value, json};
 use std::error::Error;
 use std::ffi::OsStr;
@@ -35,6 +39,12 @@ struct Options {
     /// How many commands are under way at once when the server is asked for all it can do; for a sixth of the time.
     #[arg(long, default_value_t = 64)]
     at_once: u32,
+    /// Sends nothing but positions, as many as the server takes. Then more drivers are of use: 50000.
+    #[arg(long, value_name = "WAY")]
+    saturate: Option<Way>,
+    /// How many positions come together.
+    #[arg(long, default_value_t = 1_000)]
+    batch: usize,
     /// Where the data goes, in a directory of this run's own that is gone at its end; by default beside this program.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -59,6 +69,12 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
     let durability = &options.durability;
+    if let Some(way) = options.saturate {
+        match options.serve {
+            Some(_) => match child::serve(saturate::flags())? {},
+            None => return saturate::run(options, way),
+        }
+    }
     if let Some(directory) = &options.serve {
         match child::serve(vec![format!("durability={durability}"), format!("data_dir={}", directory.display())])? {}
     }

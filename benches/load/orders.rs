@@ -44,7 +44,7 @@ pub(crate) async fn run(server: &Server, options: &Options) -> Result<Figures, B
     load.clone().staff(options.drivers).await;
     load.take();
 
-    let before = cpu_seconds(server);
+    let before = cpu_seconds(server.process.id());
     let (start, mut orders) = (Instant::now(), JoinSet::new());
     for number in 0..options.orders_per_s * options.seconds {
         let due = start + Duration::from_secs(1) * number / options.orders_per_s;
@@ -55,7 +55,7 @@ pub(crate) async fn run(server: &Server, options: &Options) -> Result<Figures, B
         while orders.try_join_next().is_some() {}
     }
     orders.join_all().await;
-    let (latencies, cpu) = (load.take(), cpu_seconds(server) - before);
+    let (latencies, cpu) = (load.take(), cpu_seconds(server.process.id()) - before);
 
     let end = Instant::now() + Duration::from_secs(u64::from(options.seconds)) / 6;
     let (began, mut workers) = (Instant::now(), JoinSet::new());
@@ -73,9 +73,9 @@ pub(crate) async fn run(server: &Server, options: &Options) -> Result<Figures, B
     Ok(Figures { latencies, saturated, errors, first_error, cpu })
 }
 
-/// How many seconds of a processor a server has used; 0 where the system does not say.
-fn cpu_seconds(server: &Server) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.process.id())).unwrap_or_default();
+/// How many seconds of a processor a process has used; 0 where the system does not say.
+pub(crate) fn cpu_seconds(process: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // Behind the name, which may have spaces in it: user and system time, in hundredths of a second.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |field: usize| fields.get(field).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0);

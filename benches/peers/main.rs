@@ -7,6 +7,8 @@ mod footprint;
 mod foreign;
 mod measure;
 mod redis;
+#[path = "../redis.rs"]
+mod redis_server;
 mod table;
 mod threads;
 mod workload;

@@ -1,18 +1,21 @@
 //! The server's configuration: defaults, file, environment, flags; checked as a whole.
 
 mod access;
+mod fixes;
 mod webhooks;
 
 use crate::area::Area;
 use crate::auth::{Issuer, Key, KeyFile, KeyHash, RatesConfig, TenantId};
+use crate::feed::StreamLimits;
 use crate::http::read_origin;
 use crate::net::TlsFiles;
 use crate::postgres::DatabaseUrl;
-use crate::runner::check_rules;
+use crate::runner::{ReportRate, check_rules};
 use crate::telemetry::TraceConfig;
-use access::{RawIssuer, RawKey, check_rates, read_issuers, read_keys};
+use access::{RawIssuer, RawKey, check_rates, check_streams, read_issuers, read_keys};
 use axum::http::HeaderValue;
 use dispatch_core::{EngineConfig, FixRules, MarketId, Millis, StraightLine, Vehicle};
+use fixes::read_fixes;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -37,6 +40,7 @@ pub struct ServerConfig {
     pub(crate) issuers: Vec<Issuer>,
     pub(crate) require_key: bool,
     pub(crate) rates: RatesConfig,
+    pub(crate) streams: StreamLimits,
     pub(crate) markets: Vec<MarketConfig>,
     pub(crate) limits: Limits,
     /// Absent where connections are plain.
@@ -45,6 +49,8 @@ pub struct ServerConfig {
     pub(crate) origins: Vec<HeaderValue>,
     pub(crate) travel: StraightLine,
     pub(crate) fixes: FixRules,
+    /// How often one driver may report.
+    pub(crate) report_rate: ReportRate,
     pub(crate) durability: DurabilityConfig,
     /// Absent where what happens goes to no database.
     pub(crate) postgres: Option<PostgresConfig>,
@@ -123,9 +129,13 @@ pub(crate) struct Limits {
     pub(crate) idle_seconds: u64,
     pub(crate) stall_seconds: u64,
     pub(crate) queue: usize,
+    pub(crate) shed_after_ms: i64,
     pub(crate) body_bytes: usize,
     pub(crate) batch_fixes: usize,
     pub(crate) batch_bytes: usize,
+    pub(crate) stream_bytes: usize,
+    pub(crate) line_bytes: usize,
+    pub(crate) session_drivers: usize,
     pub(crate) tenant_bodies_bytes: usize,
     pub(crate) page: usize,
     pub(crate) request_seconds: u64,
@@ -302,12 +312,13 @@ struct Raw {
     issuers: Vec<RawIssuer>,
     require_key: bool,
     rates: RatesConfig,
+    streams: StreamLimits,
     markets: Vec<RawMarket>,
     limits: Limits,
     tls: RawTls,
     cors: RawCors,
     speeds: Speeds,
-    fixes: FixRules,
+    fixes: Table,
     log: RawLog,
     admin: RawAdmin,
     trace: RawTrace,
@@ -397,6 +408,7 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
     let keys = read_keys(&mut check, raw.keys);
     let issuers = read_issuers(&mut check, raw.issuers);
     check_rates(&mut check, &raw.rates);
+    check_streams(&mut check, &raw.streams);
     check_limits(&mut check, &raw.limits);
     check_webhooks(&mut check, &raw.webhooks);
     let tls = TlsFiles::both_or_none(raw.tls.certificate, raw.tls.key);
@@ -406,13 +418,11 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
         origins.filter_map(|(i, text)| check.take(&format!("cors.origins[{i}]"), read_origin(text))).collect();
     let durability = durability(&mut check, raw.durability, raw.data_dir, &raw.journal);
     let postgres = postgres(&mut check, &raw.database_url, raw.postgres, durability.mode);
-    if let Err(error) = raw.fixes.validate() {
-        check.all("fixes", error);
-    }
+    let (fixes, report_rate) = read_fixes(&mut check, raw.fixes);
     let travel = travel(&mut check, &raw.speeds);
     let markets = read_markets(&mut check, raw.markets, &raw.rules);
     let drivers = markets.iter().map(|market| market.rules.limits.drivers).max().unwrap_or(0);
-    let roomy = raw.fixes.max_drivers >= drivers;
+    let roomy = fixes.max_drivers >= drivers;
     check.that("fixes.max_drivers", roomy, &format!("must be at least {drivers}, as limits.drivers of the rules"));
     let admin = raw.admin.listen;
     let admin = (!admin.is_empty()).then(|| admin.parse().map_err(|_| "must be an address and a port"));
@@ -425,12 +435,14 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
             issuers,
             require_key: raw.require_key,
             rates: raw.rates,
+            streams: raw.streams,
             markets,
             limits: raw.limits,
             tls,
             origins,
             travel,
-            fixes: raw.fixes,
+            fixes,
+            report_rate,
             durability,
             postgres,
             log: raw.log.format,
@@ -474,9 +486,13 @@ fn check_limits(check: &mut Problems, limits: &Limits) {
         idle_seconds,
         stall_seconds,
         queue,
+        shed_after_ms,
         body_bytes,
         batch_fixes,
         batch_bytes,
+        stream_bytes,
+        line_bytes,
+        session_drivers,
         tenant_bodies_bytes,
         page,
         request_seconds,
@@ -493,6 +509,10 @@ fn check_limits(check: &mut Problems, limits: &Limits) {
     check.that("limits.body_bytes", (1_024..=10_000_000).contains(&body_bytes), "must be 1024 to 10000000");
     check.that("limits.batch_fixes", (1..=100_000).contains(&batch_fixes), "must be 1 to 100000");
     check.that("limits.batch_bytes", (1_024..=100_000_000).contains(&batch_bytes), "must be 1024 to 100000000");
+    check.that("limits.shed_after_ms", (1..=3_600_000).contains(&shed_after_ms), "must be 1 to 3600000");
+    check.that("limits.stream_bytes", (1_024..=1 << 40).contains(&stream_bytes), "must be 1024 to 1099511627776");
+    check.that("limits.line_bytes", (256..=65_536).contains(&line_bytes), "must be 256 to 65536");
+    check.that("limits.session_drivers", (1..=10_000_000).contains(&session_drivers), "must be 1 to 10000000");
     let roomy = (batch_bytes.max(body_bytes)..=1 << 40).contains(&tenant_bodies_bytes);
     check.that(
         "limits.tenant_bodies_bytes",

@@ -38,8 +38,12 @@ pub const BODIES: &[(&str, Read<[u8]>)] = &[
         read(body, |driver: wire::RegisterDriver| drop(driver.into_core("d".parse().expect("a valid id"))))
     }),
     ("ReplayDeadLetters", |body| read(body, drop::<wire::ReplayDeadLetters>)),
-    ("ReportPosition", |body| read(body, |position: wire::ReportPosition| _ = position.into_core())),
-    ("ReportPositions", |body| read(body, drop::<wire::ReportPositions>)),
+    ("ReportPosition", |body| {
+        read(body, |position: wire::ReportPosition| drop(position.into_core("d".parse().expect("a valid id"))))
+    }),
+    ("ReportPositions", |body| {
+        wire::ReportPositions::read(body).map(drop).map_err(|Invalid { field, problem }| (field, problem))
+    }),
     ("RollBack", |body| read(body, drop::<wire::RollBack>)),
     ("RotateKey", |body| read(body, |rotate: wire::RotateKey| _ = rotate.grace())),
     ("RotateWebhookSecret", |body| read(body, |rotate: wire::RotateWebhookSecret| _ = rotate.grace())),
@@ -71,6 +75,11 @@ pub const QUERIES: &[(&str, Read<str>)] = &[
 /// The versions that an `If-Match` header names, written anew; `*` for any. `None` where it names none.
 pub fn versions(header: &[u8]) -> Option<String> {
     http::versions(header)
+}
+
+/// Reads a frame of at most 1,000 positions, and all that they say, and writes it again.
+pub fn frame(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    wire::frame::rewrite(bytes, 1_000).map_err(|error| error.to_string())
 }
 
 /// Reads a record of the journal and writes it again.

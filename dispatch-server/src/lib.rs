@@ -37,6 +37,7 @@
 mod area;
 mod auth;
 mod config;
+mod feed;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -68,18 +69,20 @@ pub use postgres::{
 };
 pub use runner::{Clock, ManualClock};
 pub use telemetry::{Telemetry, TelemetryError, metrics_markdown, serve_admin};
+pub use wire::frame::{FrameFix, encode_frame};
 
-use auth::{Auth, KeyStore, Rates, TenantId};
+use auth::{Auth, KeyStore, Principal, Rates, TenantId};
 use config::Durability;
+use dispatch_core::DriverId;
 use net::Tls;
 use parking_lot::Mutex;
-use runner::{Handle, Runner};
+use runner::{Handle, Runner, Session};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use telemetry::Metrics;
+use telemetry::{FixOutcome, Metrics};
 use tokio::sync::Semaphore;
 use webhooks::{Source, Webhooks};
 
@@ -136,7 +139,7 @@ impl State {
         let auth = Auth::new(keys, issuers, Rates::new(config.rates, handle.clock().clone()), config.require_key);
         let of_tenants = config.markets.iter().map(|market| (market.id.clone(), market.tenant.clone())).collect();
         let folder = (config.durability.mode != Durability::Memory).then(|| config.data_dir().to_owned());
-        let (clock, source) = (handle.clock().clone(), Source::none());
+        let (clock, source) = (handle.clock().clone(), Source::of(handle.hub().clone()));
         let webhooks = Webhooks::open(&config.webhooks, of_tenants, folder, clock, &metrics, source);
         let webhooks = Arc::new(webhooks.map_err(|error| StartError(error.to_string()))?);
         let (runner, stopping) = (Mutex::new(Some(runner)), AtomicBool::new(false));
@@ -183,6 +186,19 @@ impl State {
 
     fn tls(&self) -> Option<&Tls> {
         self.0.tls.as_ref()
+    }
+
+    /// Takes in frames of positions as a connection does, for measurements, of the tenant `default`: the drivers are those that a frame
+    /// numbers from 0. Gives how many positions moved their drivers, and how many did not.
+    #[doc(hidden)]
+    pub fn frames(&self, drivers: &[DriverId]) -> Result<impl FnMut(&[u8]) -> Result<(u64, u64), String>, String> {
+        let mut session = Session::new(self, Principal::anybody());
+        session.number(0, drivers).map_err(|error| error.to_string())?;
+        Ok(move |frame: &[u8]| {
+            let receipt = session.report_frame(frame).map_err(|error| error.to_string())?;
+            let moved = receipt.tally.of(FixOutcome::Moved);
+            Ok((moved, receipt.tally.counted().map(|(_, count)| count).sum::<u64>() - moved))
+        })
     }
 
     /// Whether nobody needs a key: everybody on this machine is admin, by way of a proxy as well.

@@ -1,9 +1,11 @@
 //! What only shows while the runner is held up: over real sockets, in virtual time.
 
 use crate::auth::{Caller, Principal, TenantId};
-use crate::common::{Api, Server, keys, order};
-use crate::runner::{Error, World};
-use dispatch_core::{OrderId, OrderSpec, PlaceId, Position};
+use crate::common::{Api, START, Server, keys, order};
+use crate::runner::{Error, Session, World};
+use crate::telemetry::FixOutcome;
+use crate::{FrameFix, encode_frame};
+use dispatch_core::{Millis, OrderId, OrderSpec, PlaceId, Position};
 use reqwest::Method;
 use serde_json::json;
 use std::pin::{Pin, pin};
@@ -236,4 +238,54 @@ async fn a_drain_answers_what_was_sent_and_lets_nobody_in() {
     }
     (&mut served).await.unwrap().unwrap();
     assert_eq!(state.handle().ask(Some(&TENANT), |_| (), |()| false).await, Err(Error::Stopping));
+}
+
+#[tokio::test]
+async fn positions_give_way_while_commands_wait() {
+    let server = Server::start().await;
+    server.driver("", "ana").await;
+    let fix = json!({"lat": 52.52, "lng": 13.4});
+    let mut session = Session::new(&server.state, Principal::anybody());
+    let ana = "ana".parse().unwrap();
+    session.number(0, &[ana]).unwrap();
+    let frame = encode_frame(START, &[], false);
+    let held = hold(&server).await;
+    let mut waiting = Box::pin(server.state.handle().ask(Some(&TENANT), |_| (), |()| false));
+    queue(&mut waiting).await;
+    server.clock.advance(Millis::new(100));
+    server.post("/v1/drivers/ana/position", fix.clone()).await.ok();
+    server.clock.advance(Millis::new(1));
+    let refused = server.post("/v1/drivers/ana/position", fix.clone()).await.problem(503, "overloaded");
+    assert_eq!(refused.headers["retry-after"], "1");
+    let batch = json!({"positions": [{"driver": "ana", "lat": 52.52, "lng": 13.4}]});
+    server.post("/v1/positions", batch.clone()).await.problem(503, "overloaded");
+    let lines = [("content-type", "application/x-ndjson")];
+    let line = br#"{"driver": "ana", "lat": 52.52, "lng": 13.4}"#.to_vec();
+    server.raw(Method::POST, "/v1/positions", &lines, line.clone()).await.problem(503, "overloaded");
+    let unknown = FrameFix::UNKNOWN;
+    let here = FrameFix {
+        driver: 0,
+        lat_e7: 525_200_000,
+        lng_e7: 134_000_000,
+        after_base_ms: 50,
+        accuracy: unknown,
+        speed: unknown,
+        heading: unknown,
+    };
+    let shed = session.report_frame(&encode_frame(START, &[here; 3], false)).unwrap();
+    assert_eq!((shed.tally.of(FixOutcome::Shed), shed.refused.len(), shed.retry_after_s), (3, 3, Some(1)));
+    assert_eq!(session.report_items(&[Err(String::new())]).tally.of(FixOutcome::Shed), 1);
+    assert!(session.report_frame(&frame).is_ok());
+    // What needs nobody to decide goes on, and so do the positions of others.
+    server.get("/health/live").await.ok();
+    let other = TenantId::try_from("other".to_owned()).unwrap();
+    assert!(!server.state.handle().sheds(&other));
+    assert!(server.state.metrics().contains("dispatch_fixes_total{outcome=\"shed\"} 7"));
+    drop(held);
+    waiting.await.unwrap();
+    server.pass(10);
+    server.post("/v1/drivers/ana/position", fix).await.ok();
+    server.post("/v1/positions", batch).await.ok();
+    server.raw(Method::POST, "/v1/positions", &lines, line).await.ok();
+    server.stop().await;
 }

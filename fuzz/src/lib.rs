@@ -5,10 +5,12 @@
 
 mod bytes;
 mod commands;
+mod frame;
 mod journal;
 mod wire;
 
 pub use commands::commands;
+pub use frame::frame;
 pub use journal::journal;
 pub use wire::wire;
 
@@ -36,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "wire", body: wire, seeds: wire::wire_seeds },
     Target { name: "commands", body: commands, seeds: commands::commands_seeds },
     Target { name: "journal", body: journal, seeds: journal::journal_seeds },
+    Target { name: "frame", body: frame, seeds: frame::frame_seeds },
 ];
 
 impl Target {

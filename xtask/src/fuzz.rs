@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Every target: a function of the same name in `fuzz/src/lib.rs`.
-const TARGETS: &[&str] = &["position_json", "wire", "commands", "journal"];
+const TARGETS: &[&str] = &["position_json", "wire", "commands", "journal", "frame"];
 
 /// What `fuzz` is asked for.
 #[derive(clap::Args)]

@@ -62,6 +62,24 @@ const MEASUREMENTS: &[Measurement] = &[
         ],
     },
     Measurement {
+        name: "ingest_binary",
+        about: "positions in frames, for each second of a processor that the server uses, by the program `load`; Redis GEOADD beside it",
+        program: "--package dispatch-benches --bin load -- --saturate binary --drivers 50000 --seconds 8",
+        readings: &[Reading { field: "fixes_per_server_cpu_s", unit: "1/s" }],
+    },
+    Measurement {
+        name: "ingest_json_batch",
+        about: "the same in batches of 100 over HTTP",
+        program: "--package dispatch-benches --bin load -- --saturate json-batch --batch 100 --drivers 50000 --seconds 8",
+        readings: &[Reading { field: "fixes_per_server_cpu_s", unit: "1/s" }],
+    },
+    Measurement {
+        name: "ingest_json_single",
+        about: "the same one a request over HTTP",
+        program: "--package dispatch-benches --bin load -- --saturate json-single --drivers 50000 --seconds 8",
+        readings: &[Reading { field: "fixes_per_server_cpu_s", unit: "1/s" }],
+    },
+    Measurement {
         name: "siege",
         about: "requests of others while 5,000 connections take a place and do nothing with it, by the program `siege`",
         program: "--package dispatch-benches --bin siege -- --slow 5000",

@@ -1,7 +1,9 @@
 //! Names and bounded texts.
 
+use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// The longest id, in characters.
@@ -47,13 +49,28 @@ fn check_id(kind: &'static str, id: &str) -> Result<(), IdError> {
     }
 }
 
+/// Reads a text and checks it, without a copy of its own: positions have an id each.
+struct Checked<T>(PhantomData<T>);
+
+impl<T: std::str::FromStr<Err: fmt::Display>> Visitor<'_> for Checked<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
 macro_rules! id_type {
     ($name:ident, $kind:literal, $doc:literal) => {
         #[doc = $doc]
         ///
         /// Chosen by the caller: 1 to 64 characters of `A-Z a-z 0-9 . _ : -`. Cheap to clone.
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(into = "String")]
         pub struct $name(Arc<str>);
 
         impl $name {
@@ -73,6 +90,12 @@ macro_rules! id_type {
             type Error = IdError;
             fn try_from(id: String) -> Result<Self, IdError> {
                 Self::new(id)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                from.deserialize_str(Checked(PhantomData))
             }
         }
 

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use tokio::sync::watch;
 
 /// What a key is for.
 #[derive(
@@ -295,6 +296,11 @@ impl Auth {
         }
         let known = issuers::identify(&self.issuers, bearer, now);
         known.inspect_err(|problem| tracing::debug!("a token is refused: {problem}")).ok()
+    }
+
+    /// Told of each change of the keys.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.keys.changes()
     }
 
     /// Reads files that changed since the last call: keys made by the command line, and key sets of issuers.

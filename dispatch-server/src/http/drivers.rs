@@ -1,20 +1,18 @@
-//! Drivers and their positions.
+//! Drivers, their shifts, and who is near.
 
-use super::extract::{Json, JsonOrNothing, PathId, Query, read};
+use super::extract::{Json, JsonOrNothing, PathId, Query};
 use super::problem::Problem;
 use super::{USUAL_PAGE, json, ok, page_size};
 use crate::State;
-use crate::auth::{Caller, Cost};
-use crate::runner::{Error, FixResult, Page, World};
-use crate::telemetry::FixOutcome;
+use crate::auth::Caller;
+use crate::runner::{Error, Page, World};
 use crate::wire::{
-    self, Code, DriverPosition, DriverReply, DriversQuery, DriversReply, NearDriver, NearestQuery, NearestReply,
-    PlannedShiftBody, PositionItem, PositionOutcome, PositionReply, PositionsReply, RateDriver, RegisterDriver,
-    ReportPosition, ReportPositions, StartShift,
+    self, DriverReply, DriversQuery, DriversReply, NearDriver, NearestQuery, NearestReply, PlannedShiftBody,
+    RateDriver, RegisterDriver, StartShift,
 };
-use axum::extract::{Request, State as Extract};
+use axum::extract::State as Extract;
 use axum::response::Response;
-use dispatch_core::{Action, Driver, DriverId, Meters, Refusal};
+use dispatch_core::{Action, Driver, DriverId, Meters};
 
 fn view(world: &World, caller: &Caller, id: &DriverId) -> Result<DriverReply, Error> {
     let (market, driver) = world.driver(caller, id)?;
@@ -133,79 +131,6 @@ pub(super) async fn rate(
 ) -> Result<Response, Problem> {
     let action = Action::RateDriver { driver: id.clone(), rating: body.rating };
     command(state, caller, id, action).await
-}
-
-pub(super) async fn report(
-    Extract(state): Extract<State>,
-    caller: Caller,
-    PathId(id): PathId<DriverId>,
-    Json(body): Json<ReportPosition>,
-) -> Result<Response, Problem> {
-    let (position, at) = body.into_core();
-    state.auth().rates.count(&caller.who, Cost::Positions(1))?;
-    let Some(fleet) = state.handle().fleet(&caller.who.scope.tenant) else { return Err(unknown(id).into()) };
-    let outcome: PositionOutcome = fleet.report(&caller.who.scope, &id, position, at)?.into();
-    match outcome {
-        PositionOutcome::TooOld => {
-            Err(Problem::position(Code::TooOld, "at", "the position is older than the server takes"))
-        }
-        PositionOutcome::FromFuture => {
-            Err(Problem::position(Code::FromFuture, "at", "the position is too far ahead of the server's time"))
-        }
-        PositionOutcome::TooFast => {
-            Err(Problem::position(Code::TooFast, "lat", "the driver cannot have come here since its last position"))
-        }
-        PositionOutcome::RateLimited => Err(Problem::rate_limited()),
-        outcome => Ok(ok(&PositionReply { outcome })),
-    }
-}
-
-pub(super) async fn report_batch(
-    Extract(state): Extract<State>,
-    caller: Caller,
-    request: Request,
-) -> Result<Response, Problem> {
-    let limits = state.config().limits;
-    // A driver speaks for itself alone.
-    let is_driver = caller.who.grant.driver().is_some();
-    let most = if is_driver { limits.body_bytes.min(limits.batch_bytes) } else { limits.batch_bytes };
-    // One before it is read, so that refusing is cheap.
-    state.auth().rates.count(&caller.who, Cost::Positions(1))?;
-    let body: ReportPositions = wire::parse(&read(request, &state, most).await?)?;
-    let count = body.positions.len();
-    if count > limits.batch_fixes {
-        let detail = format!("must be at most {}, not {count}", limits.batch_fixes);
-        return Err(Problem::invalid("positions", detail));
-    }
-    state.auth().rates.count(&caller.who, Cost::Positions(count.saturating_sub(1) as u32))?;
-    let fleet = state.handle().fleet(&caller.who.scope.tenant);
-    let results = body.positions.into_iter().map(|item| {
-        let (driver, position, at) = match DriverPosition::read(&item) {
-            Ok(item) => item,
-            Err(detail) => {
-                state.handle().count_fix(FixOutcome::Invalid);
-                return PositionItem { outcome: PositionOutcome::Invalid, detail: Some(detail) };
-            }
-        };
-        let reported = match fleet {
-            Some(fleet) if caller.who.grant.covers_driver(&driver) => {
-                fleet.report(&caller.who.scope, &driver, position, at)
-            }
-            _ => {
-                state.handle().count_fix(FixOutcome::UnknownDriver);
-                Err(unknown(driver))
-            }
-        };
-        PositionItem {
-            outcome: reported.map_or(PositionOutcome::UnknownDriver, |result: FixResult| result.into()),
-            detail: None,
-        }
-    });
-    Ok(ok(&PositionsReply { results: results.collect() }))
-}
-
-fn unknown(driver: DriverId) -> Error {
-    Refusal::UnknownDriver { driver }.into()
 }
 
 /// How far drivers are searched where a request does not say.

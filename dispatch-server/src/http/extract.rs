@@ -90,12 +90,17 @@ pub(crate) async fn read(request: Request, state: &State, limit: usize) -> Resul
 pub(crate) async fn to_bytes_in_time(request: Request, state: &State, limit: usize) -> Result<Vec<u8>, Problem> {
     let caller = request.extensions().get::<Caller>();
     let tenant = caller.expect("the guard of every route with a body leaves a caller").who.scope.tenant.clone();
+    let read = gather(announced_body(request, limit)?, limit, state.bodies(&tenant));
+    tokio::time::timeout(state.patience(), read).await.map_err(|_| Problem::slow())?
+}
+
+/// A body, unless it says that it is larger than `limit` bytes.
+pub(crate) fn announced_body(request: Request, limit: usize) -> Result<Body, Problem> {
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > limit as u64) {
         return Err(Problem::too_large(limit));
     }
-    let read = gather(request.into_body(), limit, state.bodies(&tenant));
-    tokio::time::timeout(state.patience(), read).await.map_err(|_| Problem::slow())?
+    Ok(request.into_body())
 }
 
 /// Collects a body, as long as there is room for the bodies of its tenant that are on their way.

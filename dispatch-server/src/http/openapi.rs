@@ -17,7 +17,8 @@ use utoipa::openapi::schema::Schema;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::server::Server;
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, Type,
+    ComponentsBuilder, ContentBuilder, InfoBuilder, ObjectBuilder, OneOfBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
+    Required, Type,
 };
 
 const PROBLEM: Shape = shape::<wire::ProblemBody>();
@@ -74,6 +75,7 @@ fn contract(edition: &Edition) -> OpenApi {
         shape::<wire::Id>(),
         shape::<wire::OfferText>(),
         shape::<wire::CursorText>(),
+        shape::<wire::FeedCursorText>(),
         shape::<wire::DriverPosition>(),
         shape::<wire::ShiftName>(),
         shape::<wire::StatusName>(),
@@ -116,9 +118,10 @@ fn method(route: &Route) -> HttpMethod {
 fn shapes(route: &Route) -> Vec<Shape> {
     let body = match route.body {
         Body::None => None,
-        Body::Optional(shape) | Body::Json(shape) => Some(shape),
+        Body::Optional(shape) | Body::Json(shape) | Body::JsonOrLines(shape) => Some(shape),
     };
     let reply = match route.reply {
+        Reply::JsonOrLines(shape, lines) => return body.into_iter().chain([shape, lines]).collect(),
         Reply::Json(shape)
         | Reply::New(shape)
         | Reply::Created(shape)
@@ -158,6 +161,14 @@ fn operation(route: &Route, edition: &Edition) -> OperationBuilder {
         Body::None => operation,
         Body::Optional(shape) => operation.request_body(Some(request(shape, Required::False))),
         Body::Json(shape) => operation.request_body(Some(request(shape, Required::True))),
+        Body::JsonOrLines(shape) => {
+            let mut body = request(shape, Required::True);
+            let text =
+                ObjectBuilder::new().schema_type(Type::String).description(Some("A DriverPosition in each line."));
+            let lines = ContentBuilder::new().schema(Some(text)).build();
+            body.content.insert(wire::NdJson::MEDIA_TYPE.to_owned(), lines.into());
+            operation.request_body(Some(body))
+        }
     };
     for (status, response) in successes(route) {
         operation = operation.response(status.as_u16().to_string(), response);
@@ -296,6 +307,12 @@ fn successes(route: &Route) -> Vec<(StatusCode, utoipa::openapi::Response)> {
     };
     match route.reply {
         Reply::Json(shape) => vec![(StatusCode::OK, leads(json(shape)).build())],
+        Reply::JsonOrLines(shape, lines) => {
+            let either = OneOfBuilder::new().item(reference(shape)).item(reference(lines));
+            let content = ContentBuilder::new().schema(Some(Schema::OneOf(either.build()))).build();
+            let response = ResponseBuilder::new().description("Done.").content("application/json", content);
+            vec![(StatusCode::OK, response.build())]
+        }
         Reply::New(shape) => vec![(StatusCode::CREATED, leads(json(shape)).build())],
         Reply::Created(shape) => both(json(shape), json(shape)),
         Reply::CreatedVersioned(shape) => both(versioned(shape), versioned(shape)),

@@ -1,6 +1,7 @@
 //! Everything that can go wrong with a request, and the status code it gets: the only place that says so.
 
 use crate::auth::{KeyError, LinkError, Role, TooOften};
+use crate::feed::TooManyStreams;
 use crate::runner::Error;
 use crate::telemetry::Problematic;
 use crate::webhooks::WebhookError;
@@ -87,6 +88,7 @@ impl From<Code> for Kind {
             | Code::KeyReused => Self::Invalid,
             Code::RateLimited => Self::TooOften,
             Code::Busy
+            | Code::Overloaded
             | Code::Full
             | Code::BacklogFull
             | Code::DiskLow
@@ -130,7 +132,7 @@ impl Kind {
             Self::Conflict => "The state does not allow it; the detail names the state.",
             Self::Changed => "It is not at the version of If-Match.",
             Self::TooLarge => "The body is too large.",
-            Self::MediaType => "The body must be application/json.",
+            Self::MediaType => "The body must be of a type that is described.",
             Self::Invalid => "A value does not do; the field says which.",
             Self::TooOften => "This is more than the caller may ask, or the driver may report.",
             Self::Unavailable => "The server is busy, full or stopping; try again later.",
@@ -217,8 +219,15 @@ impl Problem {
         Self::new(Code::OutOfRange, detail).at(field)
     }
 
+    pub(crate) fn too_many_streams(error: TooManyStreams) -> Self {
+        match error {
+            TooManyStreams::All => Self::new(Code::Busy, error.to_string()),
+            TooManyStreams::Yours => Self::new(Code::RateLimited, error.to_string()),
+        }
+    }
+
     pub(crate) fn rate_limited() -> Self {
-        Self::new(Code::RateLimited, "a driver reports at most once a second, five times at once")
+        Self::new(Code::RateLimited, "the driver reports more often than it may")
     }
 }
 
@@ -302,6 +311,7 @@ impl From<Error> for Problem {
             Error::NoLink => (Code::UnknownLink, None),
             Error::Late => (Code::Late, None),
             Error::Busy => (Code::Busy, None),
+            Error::Overloaded => (Code::Overloaded, None),
             Error::Stopping => (Code::Stopping, None),
         };
         Self { field: field.map(str::to_owned), ..Self::new(code, detail) }

@@ -2,7 +2,7 @@
 //! are all made from it.
 
 use super::openapi::Edition;
-use super::{docs, drivers, keys, markets, offers, orders, webhooks};
+use super::{docs, drivers, feed, keys, markets, offers, orders, positions, webhooks};
 use crate::State;
 use crate::auth::{Cost, Role};
 use crate::telemetry::Operation;
@@ -92,11 +92,15 @@ pub(crate) enum Body {
     /// May be left out.
     Optional(Shape),
     Json(Shape),
+    /// Or the items of it as JSON, one a line.
+    JsonOrLines(Shape),
 }
 
 /// What a route answers when all is well.
 pub(crate) enum Reply {
     Json(Shape),
+    /// The other where the body came in lines.
+    JsonOrLines(Shape, Shape),
     /// 201: it is always something new.
     New(Shape),
     /// 201 where something new came to be, else 200.
@@ -131,6 +135,7 @@ const REPORTS_DRIVER: Access = Access::Roles(&[Admin, Dispatcher, Driver, Gatewa
 const OWN_OFFER: Access = Access::Roles(&[Admin, Dispatcher, Driver], Own::Offer);
 const SEES_ORDER: Access = Access::Roles(&[Admin, Dispatcher, Merchant, Driver], Own::Order);
 const ORDER_SOURCE: Access = Access::Roles(&[Admin, Dispatcher, Merchant], Own::Order);
+const FOLLOWS: Access = Access::Roles(&[Admin, Dispatcher, Merchant, Driver], Own::Items);
 const OWN_MADE: Access = Access::Roles(&[Admin], Own::Made);
 const ORDER_DRIVER: Access = Access::Roles(&[Admin, Dispatcher, Driver], Own::Order);
 
@@ -170,6 +175,11 @@ impl Route {
 
     const fn takes(mut self, shape: Shape) -> Self {
         self.body = Body::Json(shape);
+        self
+    }
+
+    const fn takes_lines(mut self, shape: Shape) -> Self {
+        self.body = Body::JsonOrLines(shape);
         self
     }
 
@@ -276,6 +286,23 @@ const ORDERS_QUERY: &[Param] = &[
     CURSOR,
     LIMIT,
 ];
+const AFTER: Param = Param {
+    name: "after",
+    required: false,
+    about: "The id of the last event that the client has; the header Last-Event-ID counts before it.",
+    schema: |_| Ref::from_schema_name("FeedCursor").into(),
+};
+const FEED_QUERY: &[Param] = &[
+    MARKET,
+    AFTER,
+    Param {
+        name: "positions",
+        required: false,
+        about: "Whether to tell where the drivers are, too; true if absent.",
+        schema: |_| ObjectBuilder::new().schema_type(Type::Boolean).into(),
+    },
+];
+const STREAM: Reply = Reply::Other(&["text/event-stream"]);
 const PAGE_QUERY: &[Param] =
     &[Param { name: "cursor", required: false, about: "The next_cursor of the page before.", schema: id }, LIMIT];
 const ABOUT_DRIVER: &[Param] =
@@ -394,7 +421,7 @@ pub(crate) static ROUTES: &[Route] = &[
         .gives(Reply::Json(shape::<wire::DriverOfferReply>()))
         .leads(OPEN_OFFER),
     // Positions.
-    route(Post, "/v1/drivers/{id}/position", "reportPosition", REPORTS_DRIVER, || post(drivers::report))
+    route(Post, "/v1/drivers/{id}/position", "reportPosition", REPORTS_DRIVER, || post(positions::report))
         .about("Report where a driver is")
         .soft()
         .takes(shape::<wire::ReportPosition>())
@@ -404,12 +431,12 @@ pub(crate) static ROUTES: &[Route] = &[
         "/v1/positions",
         "reportPositions",
         Access::Roles(&[Admin, Dispatcher, Driver, Gateway], Own::Items),
-        || post(drivers::report_batch),
+        || post(positions::report_many),
     )
     .about("Report where many drivers are, with a result for each")
     .soft()
-    .takes(shape::<wire::ReportPositions>())
-    .gives(Reply::Json(shape::<wire::PositionsReply>())),
+    .takes_lines(shape::<wire::ReportPositions>())
+    .gives(Reply::JsonOrLines(shape::<wire::PositionsReply>(), shape::<wire::LinesReply>())),
     // Orders.
     route(Post, "/v1/orders", "submitOrder", ORDER_SOURCE, || post(orders::submit))
         .about("Hand an order over; the same order again is harmless")
@@ -487,6 +514,23 @@ pub(crate) static ROUTES: &[Route] = &[
     route(Get, "/v1/track/{token}", "trackOrder", Access::Link, || get(keys::track))
         .about("Show an order to whoever has its link")
         .gives(Reply::Json(shape::<wire::TrackReply>())),
+    route(Get, "/v1/track/{token}/feed", "followTrackedOrder", Access::Link, || get(feed::of_link))
+        .about("Tell whoever has its link how an order goes on")
+        .gives(STREAM),
+    // The feed.
+    route(Get, "/v1/feed", "followAll", FOLLOWS, || get(feed::all))
+        .about("Tell all that happens and that the caller may see, as it happens")
+        .query(FEED_QUERY)
+        .search()
+        .gives(STREAM),
+    route(Get, "/v1/orders/{id}/feed", "followOrder", ORDER_SOURCE, || get(feed::of_order))
+        .about("Tell how an order goes on")
+        .query(&[AFTER])
+        .gives(STREAM),
+    route(Get, "/v1/drivers/{id}/feed", "followDriver", OWN_DRIVER, || get(feed::of_driver))
+        .about("Tell what a driver is asked and has to do")
+        .query(&[AFTER])
+        .gives(STREAM),
     // Keys.
     route(Post, "/v1/keys", "createKey", OWN_MADE, || post(keys::create))
         .about("Make an API key; its secret is shown this once")

@@ -1,26 +1,28 @@
 //! The positions of all drivers: reported and searched from any thread, without the runner.
 
-use super::{Clock, Error};
-use crate::auth::{Scope, TenantId};
+use super::Clock;
+use super::allowance::{Allowance, ReportRate};
+use crate::auth::{Principal, TenantId};
 use crate::postgres::Samples;
-use crate::telemetry::{FixOutcome, Fixes};
+use crate::telemetry::{FixOutcome, Fixes, Tally};
 use dispatch_core::{
-    ConfigError, DriverId, Fix, FixRules, MarketId, Meters, Millis, Position, PositionIndex, Positions, Refusal,
-    Reported, Slot, Timestamp,
+    ConfigError, DriverId, Fix, FixRules, MarketId, Meters, Motion, Position, PositionIndex, Positions, Reported, Slot,
+    Timestamp,
 };
-use parking_lot::{Mutex, RwLock};
-use std::collections::BTreeMap;
+use parking_lot::RwLock;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 
-/// What became of a reported position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FixResult {
-    /// The index judged it.
-    Judged(Reported),
-    /// The driver reports more often than it may.
-    RateLimited,
+/// One position to be taken in.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Item {
+    pub(crate) driver: DriverId,
+    pub(crate) position: Position,
+    /// When it was measured; now, if absent.
+    pub(crate) at: Option<Timestamp>,
+    pub(crate) motion: Motion,
 }
 
 /// The positions of one market.
@@ -57,25 +59,28 @@ impl Sightings {
 }
 
 /// Where a driver reports to.
-struct Post {
+pub(super) struct Post {
     sightings: Arc<Sightings>,
     slot: Slot,
-    allowance: Mutex<Allowance>,
+    allowance: Allowance,
     /// When its position was last kept, in milliseconds.
     sampled: AtomicI64,
+    /// The time of the last fix that those who follow its market were told, in milliseconds.
+    told: AtomicI64,
+    /// The driver reports elsewhere now: whoever kept this has to look it up again.
+    moved_away: AtomicBool,
 }
 
-/// How soon a driver may report again.
-struct Allowance {
-    /// What is left; a report takes [`PER_FIX`].
-    left: Millis,
-    counted_at: Timestamp,
-}
+/// Where one driver is, without looking it up again.
+#[derive(Clone)]
+pub(crate) struct Beacon(Arc<Post>);
 
-/// A driver reports once a second,
-const PER_FIX: Millis = Millis::from_secs(1);
-/// and up to five times at once.
-const BURST: Millis = Millis::from_secs(5);
+impl Beacon {
+    /// The last believed fix, and how the driver was moving then.
+    pub(crate) fn last(&self) -> Option<(Fix, Motion)> {
+        self.0.last()
+    }
+}
 
 /// The drivers of every tenant that has a market.
 pub(crate) type Fleets = Arc<BTreeMap<TenantId, Arc<Fleet>>>;
@@ -83,15 +88,16 @@ pub(crate) type Fleets = Arc<BTreeMap<TenantId, Arc<Fleet>>>;
 /// All drivers of a tenant by id, each with the market it is registered in.
 pub(crate) struct Fleet {
     clock: Clock,
-    posts: RwLock<BTreeMap<DriverId, Arc<Post>>>,
+    rate: ReportRate,
+    posts: RwLock<HashMap<DriverId, Arc<Post>>>,
     /// Where positions are kept, now and then.
     samples: Option<Samples>,
     counts: Fixes,
 }
 
 impl Fleet {
-    pub(super) fn new(clock: Clock, samples: Option<Samples>, counts: Fixes) -> Self {
-        Self { clock, posts: RwLock::default(), samples, counts }
+    pub(super) fn new(clock: Clock, rate: ReportRate, samples: Option<Samples>, counts: Fixes) -> Self {
+        Self { clock, rate, posts: RwLock::default(), samples, counts }
     }
 
     /// Registers a driver in a market, moving it there if it was in another.
@@ -101,14 +107,16 @@ impl Fleet {
             if post.sightings.market == sightings.market {
                 return;
             }
+            post.moved_away.store(true, Ordering::Release);
             post.sightings.index.set_available(post.slot, false);
         }
         let slot = sightings.index.slot(driver);
         let slot = slot.expect("the index holds as many drivers as the market; the configuration is checked for it");
         sightings.index.set_available(slot, false);
-        let allowance = Mutex::new(Allowance { left: BURST, counted_at: Timestamp::MIN });
-        let sampled = AtomicI64::new(i64::MIN);
-        posts.insert(driver.clone(), Arc::new(Post { sightings: sightings.clone(), slot, allowance, sampled }));
+        let [sampled, told] = [const { AtomicI64::new(i64::MIN) }; 2];
+        let (allowance, moved_away) = (Allowance::new(), AtomicBool::new(false));
+        let post = Post { sightings: sightings.clone(), slot, allowance, sampled, told, moved_away };
+        posts.insert(driver.clone(), Arc::new(post));
     }
 
     /// The market a driver is registered in.
@@ -116,10 +124,38 @@ impl Fleet {
         Some(self.posts.read().get(driver)?.sightings.market.clone())
     }
 
-    /// The last believed fix of a driver.
-    pub(crate) fn last_fix(&self, driver: &DriverId) -> Option<Fix> {
+    /// The last believed fix of a driver, and how it was moving then.
+    pub(crate) fn last_fix(&self, driver: &DriverId) -> Option<(Fix, Motion)> {
         let post = self.posts.read().get(driver).cloned()?;
-        post.last_fix()
+        post.last()
+    }
+
+    /// Where to look for a driver's fixes, as long as it stays in its market.
+    pub(crate) fn beacon(&self, driver: &DriverId) -> Option<Beacon> {
+        self.posts.read().get(driver).cloned().map(Beacon)
+    }
+
+    /// The last fix of every driver of a market that has one.
+    pub(crate) fn each(&self, market: &MarketId, mut tell: impl FnMut(&DriverId, (Fix, Motion))) {
+        for (driver, post) in &*self.posts.read() {
+            if post.sightings.market == *market
+                && let Some(seen) = post.last()
+            {
+                tell(driver, seen);
+            }
+        }
+    }
+
+    /// The same of those that have another one than at the last call.
+    pub(crate) fn each_moved(&self, market: &MarketId, mut tell: impl FnMut(&DriverId, (Fix, Motion))) {
+        for (driver, post) in &*self.posts.read() {
+            if post.sightings.market == *market
+                && let Some(seen) = post.last()
+                && post.told.swap(seen.0.at.as_millis(), Ordering::Relaxed) != seen.0.at.as_millis()
+            {
+                tell(driver, seen);
+            }
+        }
     }
 
     pub(super) fn set_available(&self, driver: &DriverId, available: bool) {
@@ -128,57 +164,72 @@ impl Fleet {
         }
     }
 
-    /// Takes in a position of a driver within this scope; without a time it was measured now.
-    pub(crate) fn report(
-        &self,
-        scope: &Scope,
-        driver: &DriverId,
-        position: Position,
-        at: Option<Timestamp>,
-    ) -> Result<FixResult, Error> {
-        let result = self.judge(scope, driver, position, at);
-        self.counts.count(match result {
-            Ok(FixResult::Judged(Reported::Moved)) => FixOutcome::Moved,
-            Ok(FixResult::Judged(Reported::Stale)) => FixOutcome::Stale,
-            Ok(FixResult::Judged(Reported::TooOld)) => FixOutcome::TooOld,
-            Ok(FixResult::Judged(Reported::FromFuture)) => FixOutcome::FromFuture,
-            Ok(FixResult::Judged(Reported::TooFast)) => FixOutcome::TooFast,
-            Ok(FixResult::RateLimited) => FixOutcome::RateLimited,
-            Err(_) => FixOutcome::UnknownDriver,
-        });
-        result
+    /// Takes in a position of a driver, if `who` may report it.
+    pub(crate) fn report(&self, who: &Principal, item: &Item) -> FixOutcome {
+        let now = self.clock.now();
+        let post = self.posts.read().get(&item.driver).cloned().filter(|post| covers(who, &item.driver, post));
+        let mut outcome = FixOutcome::UnknownDriver;
+        if let Some(post) = post {
+            let mut run = Run::new(self, now, 1, |_, judged| outcome = judged);
+            run.add(0, &post, Fix { position: item.position, at: item.at.unwrap_or(now) }, item.motion);
+            run.end();
+        }
+        self.counts.count(outcome);
+        outcome
     }
 
-    fn judge(
+    /// Takes in many positions, each as [`Fleet::report`] does, and tells what became of each by its index; not quite in sequence.
+    /// Those that could not be read are invalid.
+    pub(crate) fn report_all(
         &self,
-        scope: &Scope,
-        driver: &DriverId,
-        position: Position,
-        at: Option<Timestamp>,
-    ) -> Result<FixResult, Error> {
-        let now = self.clock.now();
-        let post = self.posts.read().get(driver).cloned().filter(|post| scope.covers(&post.sightings.market));
-        let post = post.ok_or_else(|| Refusal::UnknownDriver { driver: driver.clone() })?;
-        post.sightings.reported.fetch_add(1, Ordering::Relaxed);
-        if !post.allowance.lock().allows(now) {
-            return Ok(FixResult::RateLimited);
+        who: &Principal,
+        items: &[Result<Item, String>],
+        mut judged: impl FnMut(usize, FixOutcome),
+    ) {
+        let (now, mut tally) = (self.clock.now(), Tally::default());
+        let mut judge = |number: usize, outcome| {
+            tally.add(outcome, 1);
+            judged(number, outcome);
+        };
+        for (chunk, begin) in items.chunks(AT_ONCE).zip((0..).step_by(AT_ONCE)) {
+            // Whoever comes or moves meanwhile does not wait for more than these.
+            let posts = self.posts.read();
+            let mut run = Run::new(self, now, chunk.len(), &mut judge);
+            for (item, number) in chunk.iter().zip(begin..) {
+                let Ok(item) = item else {
+                    (run.judged)(number, FixOutcome::Invalid);
+                    continue;
+                };
+                match posts.get(&item.driver).filter(|post| covers(who, &item.driver, post)) {
+                    Some(post) => {
+                        let fix = Fix { position: item.position, at: item.at.unwrap_or(now) };
+                        run.add(number, post, fix, item.motion);
+                    }
+                    None => (run.judged)(number, FixOutcome::UnknownDriver),
+                }
+            }
+            run.end();
         }
-        let fix = Fix { position, at: at.unwrap_or(now) };
-        let judged = post.sightings.index.report(post.slot, fix, now);
-        if judged == Reported::Moved {
-            post.sightings.moved.fetch_add(1, Ordering::Relaxed);
-            self.sample(driver, &post, fix);
-        }
-        Ok(FixResult::Judged(judged))
+        self.counts.count_all(&tally);
+    }
+
+    /// Where a driver reports to, if `who` may report it.
+    pub(super) fn post(&self, who: &Principal, driver: &DriverId) -> Option<Arc<Post>> {
+        self.posts.read().get(driver).filter(|post| covers(who, driver, post)).cloned()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Has a position kept, if the last one that was is old enough.
-    fn sample(&self, driver: &DriverId, post: &Post, fix: Fix) {
+    fn sample(&self, post: &Post, fix: Fix) {
         let Some(samples) = &self.samples else { return };
         let last = post.sampled.load(Ordering::Relaxed);
         let changed = || post.sampled.compare_exchange(last, fix.at.as_millis(), Ordering::Relaxed, Ordering::Relaxed);
         // Of two at once one is enough.
         if samples.is_due(Timestamp::from_millis(last), fix.at) && changed().is_ok() {
+            let driver = post.sightings.index.driver(post.slot);
             samples.keep(&post.sightings.market, driver, fix.position, fix.at);
         }
     }
@@ -202,37 +253,102 @@ impl Fleet {
     }
 }
 
+/// So many positions are looked up together.
+const AT_ONCE: usize = 64;
+
+/// Whether a driver is there for whoever reports it.
+fn covers(who: &Principal, driver: &DriverId, post: &Post) -> bool {
+    who.grant.covers_driver(driver) && who.scope.covers(&post.sightings.market)
+}
+
 impl Post {
+    fn last(&self) -> Option<(Fix, Motion)> {
+        self.sightings.index.last(self.slot)
+    }
+
     fn last_fix(&self) -> Option<Fix> {
         self.sightings.index.last(self.slot).map(|(fix, _)| fix)
     }
-}
 
-impl Allowance {
-    /// Whether one more report is allowed now, and counts it.
-    fn allows(&mut self, now: Timestamp) -> bool {
-        let earned = (now - self.counted_at).max(Millis::ZERO);
-        self.left = (self.left + earned).min(BURST);
-        self.counted_at = self.counted_at.max(now);
-        let allowed = self.left >= PER_FIX;
-        if allowed {
-            self.left = self.left - PER_FIX;
-        }
-        allowed
+    /// Whether the driver still reports here.
+    pub(super) fn is_current(&self) -> bool {
+        !self.moved_away.load(Ordering::Acquire)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Positions that are taken in together, as long as they are of one market.
+pub(super) struct Run<'a, F> {
+    fleet: &'a Fleet,
+    now: Timestamp,
+    /// Told what became of a position, by the number it was added with.
+    pub(super) judged: F,
+    posts: Vec<(usize, &'a Post)>,
+    reports: Vec<(Slot, Fix)>,
+    /// How each was moving; empty where that is known of none.
+    motions: Vec<Motion>,
+}
 
-    #[test]
-    fn five_at_once_then_one_a_second() {
-        let start = Timestamp::from_millis(1_000_000);
-        let mut allowance = Allowance { left: BURST, counted_at: Timestamp::MIN };
-        assert_eq!((0..7).filter(|_| allowance.allows(start)).count(), 5);
-        let later = start + Millis::from_secs(2);
-        assert_eq!((0..7).filter(|_| allowance.allows(later)).count(), 2);
-        assert!(!allowance.allows(start), "an earlier time earns nothing");
+impl<'a, F: FnMut(usize, FixOutcome)> Run<'a, F> {
+    pub(super) fn new(fleet: &'a Fleet, now: Timestamp, most: usize, judged: F) -> Self {
+        let (posts, reports) = (Vec::with_capacity(most), Vec::with_capacity(most));
+        Self { fleet, now, judged, posts, reports, motions: Vec::new() }
+    }
+
+    /// Adds a position of the driver who reports to `post`; what was added for another market is taken in first.
+    pub(super) fn add(&mut self, number: usize, post: &'a Post, fix: Fix, motion: Motion) {
+        if self.posts.last().is_some_and(|(_, last)| !Arc::ptr_eq(&last.sightings, &post.sightings)) {
+            self.flush();
+        }
+        if !post.allowance.allows(self.now, self.fleet.rate) {
+            post.sightings.reported.fetch_add(1, Ordering::Relaxed);
+            return (self.judged)(number, FixOutcome::RateLimited);
+        }
+        if motion != Motion::default() || !self.motions.is_empty() {
+            self.motions.resize(self.posts.len(), Motion::default());
+            self.motions.push(motion);
+        }
+        self.posts.push((number, post));
+        self.reports.push((post.slot, fix));
+    }
+
+    /// Takes in what was added.
+    pub(super) fn end(mut self) {
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        let Some((_, first)) = self.posts.first() else { return };
+        let sightings = &first.sightings;
+        let (mut reports, mut moved) = (self.posts.iter().zip(&self.reports), 0);
+        let mut judge = |reported: Reported| {
+            let ((number, post), (_, fix)) = reports.next().expect("each is judged once");
+            if reported == Reported::Moved {
+                moved += 1;
+                self.fleet.sample(post, *fix);
+            }
+            (self.judged)(*number, outcome(reported));
+        };
+        if self.motions.is_empty() {
+            sightings.index.report_all(&self.reports, self.now, |_, reported| judge(reported));
+        } else {
+            for ((slot, fix), motion) in self.reports.iter().zip(&self.motions) {
+                judge(sightings.index.report_with(*slot, *fix, *motion, self.now));
+            }
+        }
+        sightings.reported.fetch_add(self.reports.len() as u64, Ordering::Relaxed);
+        sightings.moved.fetch_add(moved, Ordering::Relaxed);
+        self.posts.clear();
+        self.reports.clear();
+        self.motions.clear();
+    }
+}
+
+fn outcome(reported: Reported) -> FixOutcome {
+    match reported {
+        Reported::Moved => FixOutcome::Moved,
+        Reported::Stale => FixOutcome::Stale,
+        Reported::TooOld => FixOutcome::TooOld,
+        Reported::FromFuture => FixOutcome::FromFuture,
+        Reported::TooFast => FixOutcome::TooFast,
     }
 }

@@ -1,26 +1,35 @@
 //! The runner: one thread that owns the engines and the clock. Everybody else asks it, through a bounded queue.
 
+mod allowance;
 mod clock;
+mod etas;
 mod figures;
 mod fleet;
+mod ingest;
 mod ledger;
 mod market;
 mod measures;
 mod queue;
+mod standing;
 mod world;
 
+pub(crate) use allowance::ReportRate;
 pub use clock::{Clock, ManualClock};
-pub(crate) use fleet::{FixResult, Fleet, Fleets};
+pub(crate) use etas::{Expected, Told};
+pub(crate) use fleet::{Beacon, Fleet, Fleets, Item};
+pub(crate) use ingest::{NumberError, Receipt, Session};
 pub(crate) use ledger::Done;
 pub(crate) use market::Market;
+pub(crate) use standing::{Followed, Wanted};
 pub(crate) use world::{Page, Spot, World};
 
 use crate::StartError;
 use crate::auth::{TenantId, TooOften};
 use crate::config::{Durability, ServerConfig};
+use crate::feed::{Hub, Press};
 use crate::journal::{self, AbortOnPanic, Commits, Failed, Image, Reply, Room};
 use crate::postgres::{Database, Lag, Projection};
-use crate::telemetry::{FixOutcome, Fixes, Metrics, STEPS};
+use crate::telemetry::{Fixes, Metrics, STEPS, Tally};
 use clock::Steps;
 use dispatch_core::{ConfigError, DriverId, Engine, EngineConfig, MarketId, Millis, Refusal, StraightLine, Timestamp};
 use measures::Measures;
@@ -82,6 +91,8 @@ pub(crate) enum Error {
     Late,
     #[error("the server has as many requests waiting as it takes")]
     Busy,
+    #[error("commands wait for the engine, and no positions are taken until they do not")]
+    Overloaded,
     #[error("the server is stopping")]
     Stopping,
 }
@@ -106,7 +117,10 @@ pub(crate) struct Handle {
     projection: Option<Arc<Projection>>,
     room: Option<Room>,
     fixes: Fixes,
+    /// Positions are refused while a command of their tenant has been waiting for longer.
+    shed_after: Millis,
     measures: Measures,
+    hub: Arc<Hub>,
 }
 
 /// The runner's thread.
@@ -118,7 +132,10 @@ impl Runner {
         let database = config.postgres.as_ref().map(Database::new);
         let fits = |image: &Image| world::restores(config, image).map_err(|StartError(problem)| problem);
         let restore = database.as_ref().map(|database| |directory: &str| database.restore(directory, fits));
-        let opened = journal::open(&config.durability, clock.now(), restore, &metrics.journal);
+        let markets = config.markets.iter().map(|market| (market.id.clone(), market.tenant.clone()));
+        let hub = Hub::new(config.streams, markets, metrics.streams.clone());
+        let mut press = Press::new(hub.clone());
+        let opened = journal::open(&config.durability, clock.now(), restore, &mut press, &metrics.journal);
         let (image, commits, followed) = opened.map_err(StartError)?;
         let projection = database.zip(followed).map(|(database, followed)| Projection::start(database, followed));
         let projection = projection.transpose();
@@ -134,14 +151,17 @@ impl Runner {
         let clock = clock.not_before(image.at);
         let samples = projection.as_ref().map(|projection| projection.samples());
         let fixes = metrics.fixes.clone();
-        let fleet =
-            |tenant: &TenantId| (tenant.clone(), Arc::new(Fleet::new(clock.clone(), samples.clone(), fixes.clone())));
+        let fleet = |tenant: &TenantId| {
+            let fleet = Fleet::new(clock.clone(), config.report_rate, samples.clone(), fixes.clone());
+            (tenant.clone(), Arc::new(fleet))
+        };
         let fleets: Fleets = Arc::new(config.markets.iter().map(|market| fleet(&market.tenant)).collect());
+        hub.start(&fleets).map_err(|error| StartError(format!("no thread for positions: {error}")))?;
         let world = World::new(config, image, fleets.clone(), clock.now(), metrics)?;
         let failure = commits.failure();
         // The first line is for the server itself, and for tenants without a market.
         let lines: BTreeMap<_, _> = fleets.keys().cloned().zip(1..).collect();
-        let queue = Arc::new(Queue::new(lines.len() + 1, lines.len(), config.limits.queue));
+        let queue = Arc::new(Queue::new(lines.len() + 1, lines.len(), config.limits.queue, clock.clone()));
         let jobs = queue.clone();
         let room = (config.durability.mode != Durability::Memory).then(|| config.durability.room());
         let measures = Measures::new(config, metrics, &world, &commits, room.clone());
@@ -149,7 +169,8 @@ impl Runner {
         let run = move || {
             let _abort = AbortOnPanic("runner");
             // Who could not write has said so, and stops the server.
-            let _ = run(world, &jobs, &clock, &commits);
+            let _ = run(world, &jobs, &clock, &commits, &mut press);
+            press.hub().close();
             jobs.abandon();
             drop(commits);
             if let Some(projection) = followed {
@@ -159,7 +180,21 @@ impl Runner {
         let thread = std::thread::Builder::new().name("runner".into()).spawn(run);
         let thread = thread.map_err(|error| StartError(format!("no thread for the runner: {error}")))?;
         let (lines, stopping, clock) = (Arc::new(lines), Arc::default(), time);
-        let handle = Handle { queue, lines, stopping, fleets, clock, failure, projection, room, fixes, measures };
+        let shed_after = Millis::new(config.limits.shed_after_ms);
+        let handle = Handle {
+            queue,
+            lines,
+            stopping,
+            fleets,
+            clock,
+            failure,
+            projection,
+            room,
+            fixes,
+            shed_after,
+            measures,
+            hub,
+        };
         Ok((handle, Self(thread)))
     }
 
@@ -173,7 +208,29 @@ impl Runner {
 /// How often to look whether what is done can become durable, where somebody else has a say in it.
 const LOOK: Duration = Duration::from_millis(50);
 
-fn run(mut world: World, jobs: &Queue<Job>, clock: &Clock, commits: &Commits) -> Result<(), Failed> {
+/// Has what was done kept, and told once that is so.
+fn keep(world: &mut World, commits: &Commits, press: &mut Press) -> Result<(), Failed> {
+    let records = world.ledger().take();
+    commits.push(&records)?;
+    let mut entries = Vec::new();
+    for record in &records {
+        entries.append(&mut press.write(record, world.state(&record.market)));
+    }
+    if !entries.is_empty() {
+        let hub = press.hub().clone();
+        commits.then(Box::new(move || hub.publish(entries)));
+    }
+    for (market, etas) in world.take_etas() {
+        let hub = press.hub().clone();
+        if let Some((market, _)) = hub.home(&market) {
+            commits.then(Box::new(move || hub.publish_etas(market, etas)));
+        }
+    }
+    world.note_told(press.last());
+    Ok(())
+}
+
+fn run(mut world: World, jobs: &Queue<Job>, clock: &Clock, commits: &Commits, press: &mut Press) -> Result<(), Failed> {
     let mut steps = Steps::default();
     loop {
         if let Some(news) = steps.watch(clock.wall_ahead()) {
@@ -181,7 +238,7 @@ fn run(mut world: World, jobs: &Queue<Job>, clock: &Clock, commits: &Commits) ->
         }
         let is_open = commits.is_open();
         world.pass_time(clock.now(), is_open);
-        commits.push(&world.ledger().take())?;
+        keep(&mut world, commits, press)?;
         let wait = clock.until(world.next_deadline().filter(|_| is_open));
         let wait = if commits.may_shut() { Some(wait.map_or(LOOK, |wait| wait.min(LOOK))) } else { wait };
         match jobs.next(wait) {
@@ -189,7 +246,7 @@ fn run(mut world: World, jobs: &Queue<Job>, clock: &Clock, commits: &Commits) ->
                 world.pass_time(clock.now(), commits.is_open());
                 world.ledger().settle(commits.durable());
                 let (reply, at_once) = job(&mut world);
-                commits.push(&world.ledger().take())?;
+                keep(&mut world, commits, press)?;
                 if at_once {
                     reply();
                 } else {
@@ -229,13 +286,21 @@ impl Handle {
             };
             (Box::new(reply) as Reply, at_once)
         });
-        let line = tenant.and_then(|tenant| self.lines.get(tenant)).copied().unwrap_or_default();
-        self.queue.push(line, job).map_err(|refused| match refused {
+        self.queue.push(self.line(tenant), job).map_err(|refused| match refused {
             Refused::Full => Error::Busy,
             Refused::Closed => Error::Stopping,
         })?;
         let is_ending = || self.stopping.load(Ordering::SeqCst) || self.has_failed();
         answer.await.map_err(|_| if is_ending() { Error::Stopping } else { Error::Late })
+    }
+
+    fn line(&self, tenant: Option<&TenantId>) -> usize {
+        tenant.and_then(|tenant| self.lines.get(tenant)).copied().unwrap_or_default()
+    }
+
+    /// Whether a tenant's positions are refused for now: its commands have been waiting for too long, and come first.
+    pub(crate) fn sheds(&self, tenant: &TenantId) -> bool {
+        self.queue.wait(self.line(Some(tenant))) > self.shed_after
     }
 
     /// What makes the server stop, once something does: nothing can be made durable any more.
@@ -254,13 +319,19 @@ impl Handle {
     }
 
     /// The positions of all drivers of a tenant, which do not pass through the runner.
-    pub(crate) fn fleet(&self, tenant: &TenantId) -> Option<&Fleet> {
-        self.fleets.get(tenant).map(|fleet| &**fleet)
+    pub(crate) fn fleet(&self, tenant: &TenantId) -> Option<&Arc<Fleet>> {
+        self.fleets.get(tenant)
     }
 
-    /// Counts a position that was not even looked at.
-    pub(crate) fn count_fix(&self, outcome: FixOutcome) {
-        self.fixes.count(outcome);
+    /// Where to look for a driver of a market.
+    pub(crate) fn beacon(&self, market: &MarketId, driver: &DriverId) -> Option<Beacon> {
+        let fleet = self.fleets.values().find(|fleet| fleet.market(driver).as_ref() == Some(market))?;
+        fleet.beacon(driver)
+    }
+
+    /// Counts positions that no fleet looked at.
+    pub(crate) fn count_fixes(&self, tally: &Tally) {
+        self.fixes.count_all(tally);
     }
 
     /// The server's time.
@@ -271,6 +342,11 @@ impl Handle {
     /// The time of this machine, which tokens and keys go by: they are made elsewhere.
     pub(crate) fn wall_now(&self) -> Timestamp {
         self.clock.wall_now()
+    }
+
+    /// What happens, for those who follow it.
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
     }
 
     pub(crate) fn clock(&self) -> &Clock {

@@ -17,6 +17,7 @@ pub(crate) struct Metrics {
     pub(crate) connections: Connections,
     pub(crate) fixes: Fixes,
     pub(crate) journal: Journal,
+    pub(crate) streams: Streams,
     pub(crate) queue_depth: Gauge,
 }
 
@@ -63,9 +64,15 @@ impl Metrics {
             commit: histogram(&recorder, &table::COMMIT_TIME, &[]),
             batch: histogram(&recorder, &table::BATCH_RECORDS, &[]),
         };
+        let streams = Streams {
+            open: gauge(&recorder, &table::STREAMS, &[]),
+            ended: ENDED.map(|reason| counter(&recorder, &table::STREAMS_ENDED, &[reason])),
+            resets: counter(&recorder, &table::STREAM_RESETS, &[]),
+            replay_bytes: gauge(&recorder, &table::REPLAY_BYTES, &[]),
+        };
         gauge(&recorder, &table::BUILD, &[env!("CARGO_PKG_VERSION")]).set(1.0);
         let queue_depth = gauge(&recorder, &table::QUEUE_DEPTH, &[]);
-        Arc::new(Self { recorder, http, connections, fixes, journal, queue_depth })
+        Arc::new(Self { recorder, http, connections, fixes, journal, streams, queue_depth })
     }
 
     pub(crate) fn counter(&self, metric: &'static Metric, labels: &[&str]) -> Counter {
@@ -127,6 +134,32 @@ fn gauge(recorder: &PrometheusRecorder, metric: &'static Metric, labels: &[&str]
 
 fn histogram(recorder: &PrometheusRecorder, metric: &'static Metric, labels: &[&str]) -> Histogram {
     recorder.register_histogram(&key(metric, labels), &METADATA)
+}
+
+/// Streams of the feed.
+#[derive(Clone)]
+pub(crate) struct Streams {
+    pub(crate) open: Gauge,
+    pub(crate) resets: Counter,
+    pub(crate) replay_bytes: Gauge,
+    ended: [Counter; 4],
+}
+
+const ENDED: [&str; 4] = ["too_slow", "revoked", "over", "stopping"];
+
+/// Why the server ended a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamEnd {
+    TooSlow,
+    Revoked,
+    Over,
+    Stopping,
+}
+
+impl Streams {
+    pub(crate) fn ended(&self, why: StreamEnd) {
+        self.ended[why as usize].increment(1);
+    }
 }
 
 /// Requests.
@@ -227,22 +260,74 @@ pub(crate) struct Fixes {
 /// What came of a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FixOutcome {
+    /// It is where the driver is now.
     Moved,
+    /// Ignored: not newer than what the driver reported before.
     Stale,
     TooOld,
     FromFuture,
     TooFast,
+    /// The driver, or who reports for it, reports more often than it may.
     RateLimited,
     UnknownDriver,
+    /// It is not what it should be.
     Invalid,
+    /// Not looked at, because commands wait for the engine.
+    Shed,
 }
 
-const FIXES: [&str; 8] =
-    ["moved", "stale", "too_old", "from_future", "too_fast", "rate_limited", "unknown_driver", "invalid"];
+impl FixOutcome {
+    /// All of them, as they are numbered.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Moved,
+        Self::Stale,
+        Self::TooOld,
+        Self::FromFuture,
+        Self::TooFast,
+        Self::RateLimited,
+        Self::UnknownDriver,
+        Self::Invalid,
+        Self::Shed,
+    ];
+
+    /// Whether it was refused: neither taken nor merely known already.
+    pub(crate) fn is_refusal(self) -> bool {
+        !matches!(self, Self::Moved | Self::Stale)
+    }
+}
+
+const FIXES: [&str; FixOutcome::ALL.len()] =
+    ["moved", "stale", "too_old", "from_future", "too_fast", "rate_limited", "unknown_driver", "invalid", "shed"];
+
+/// How many positions came to what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally([u64; FixOutcome::ALL.len()]);
+
+impl Tally {
+    pub(crate) fn add(&mut self, outcome: FixOutcome, count: u64) {
+        self.0[outcome as usize] += count;
+    }
+
+    pub(crate) fn of(&self, outcome: FixOutcome) -> u64 {
+        self.0[outcome as usize]
+    }
+
+    /// Those that are not zero.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = (FixOutcome, u64)> {
+        FixOutcome::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
+    }
+}
 
 impl Fixes {
     pub(crate) fn count(&self, outcome: FixOutcome) {
         self.outcomes[outcome as usize].increment(1);
+    }
+
+    /// Counts many at once.
+    pub(crate) fn count_all(&self, tally: &Tally) {
+        for (outcome, count) in tally.counted() {
+            self.outcomes[outcome as usize].increment(count);
+        }
     }
 }
 

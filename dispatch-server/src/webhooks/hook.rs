@@ -17,11 +17,15 @@ macro_rules! event_types {
     ($($variant:ident $name:literal)*) => {
         /// What an entry of the feed is about.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, utoipa::ToSchema)]
+        #[serde(rename_all = "snake_case")]
         pub(crate) enum EventType {
-            $(#[serde(rename = $name)] $variant,)*
+            $($variant,)*
         }
 
         impl EventType {
+            #[cfg(test)]
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant,)*];
+
             /// The type as entries have it.
             pub(crate) fn name(self) -> &'static str {
                 match self {
@@ -44,6 +48,7 @@ event_types! {
     OfferExpired "offer_expired"
     OfferWithdrawn "offer_withdrawn"
     DriverAssigned "driver_assigned"
+    RouteUpdate "route_update"
     OrderReturned "order_returned"
     ArrivedAtPickup "arrived_at_pickup"
     PickedUp "picked_up"
@@ -234,4 +239,20 @@ pub(super) fn read_line(folder: &Path, id: &str) -> io::Result<Option<Line>> {
 
 fn file(id: &str) -> String {
     format!("{id}.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_called_as_in_the_feed() {
+        for event in EventType::ALL {
+            assert_eq!(serde_json::to_value(event).unwrap(), event.name());
+        }
+        let feed = include_str!("../wire/feed.rs");
+        let named = |event: &EventType| feed.contains(&format!("\"{}\"", event.name()));
+        let missing: Vec<_> = EventType::ALL.iter().filter(|event| !named(event)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
 }

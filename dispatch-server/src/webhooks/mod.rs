@@ -8,13 +8,14 @@ mod hook;
 mod line;
 mod post;
 mod run;
+mod source;
 mod target;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use envelope::Entry;
 pub(crate) use hook::{EventType, Pause, Webhook};
 pub(crate) use line::{Dead, Standing};
+pub(crate) use source::Source;
 pub(crate) use target::{MAX_URL, TargetError};
 
 use crate::auth::{TenantId, random};
@@ -36,33 +37,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use target::{Reach, Target};
-use tokio::sync::{Notify, Semaphore, mpsc};
-
-/// What a webhook learns from the log.
-#[derive(Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "what makes them is not there yet"))]
-pub(crate) enum News {
-    Entry(Entry),
-    /// What came after the place that was asked for is not known any more, up to here.
-    Reset {
-        resumes_after: String,
-    },
-}
-
-/// Where entries come from.
-pub(crate) struct Source {
-    /// The place behind all entries there are.
-    pub(crate) head: Box<dyn Fn() -> String + Send + Sync>,
-    /// What comes after a place, in the order of the log, for as long as somebody listens. It ends with the server.
-    pub(crate) after: Box<dyn Fn(String) -> mpsc::Receiver<News> + Send + Sync>,
-}
-
-impl Source {
-    /// Where nothing ever comes from.
-    pub(crate) fn none() -> Self {
-        Self { head: Box::new(String::new), after: Box::new(|_| mpsc::channel(1).1) }
-    }
-}
+use tokio::sync::{Notify, Semaphore};
 
 /// Why webhooks were not changed.
 #[derive(Debug, thiserror::Error)]

@@ -1,10 +1,11 @@
 //! Has every webhook told what its line says: one task each, and one that looks after them.
 
-use super::envelope::{Notice, of_entry, signature};
+use super::Webhooks;
+use super::envelope::{Entry, Notice, of_entry, signature};
 use super::hook::{Hook, Pause};
 use super::line::{Fate, Letter, Outcome};
 use super::post::Post;
-use super::{Entry, News, Webhooks};
+use super::source::News;
 use crate::telemetry::{Metrics, table};
 use metrics::{Counter, Histogram};
 use std::collections::BTreeSet;
@@ -116,7 +117,7 @@ impl Webhooks {
             self.learn(hook, News::Reset { resumes_after: head.clone() });
             head
         });
-        (self.source.after)(cursor)
+        (self.source.after)(&hook.about.read(), cursor)
     }
 
     /// Puts what a webhook wants to know into its line, and notes up to where it was looked at in any case.
@@ -131,6 +132,7 @@ impl Webhooks {
                     line.move_to(entry.cursor);
                 });
             }
+            News::Passed(cursor) => hook.change(|line| line.move_to(cursor)),
             News::Reset { resumes_after } => {
                 let (id, now) = (hook.about.read().id.clone(), self.clock.wall_now());
                 hook.change(|line| {

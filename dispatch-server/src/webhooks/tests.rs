@@ -1,11 +1,14 @@
 //! Webhooks that follow a log made of a list.
 
+use super::envelope::Entry;
+use super::source::News;
 use super::*;
 use crate::common::receiver::{Receiver, until};
 use crate::common::{Folder, START};
 use crate::config::ServerConfig;
 use crate::runner::ManualClock;
 use std::path::Path;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// A log whose entries are numbered from 1; a place is the number of the entry before it.
@@ -33,7 +36,7 @@ impl Log {
 
     fn source(&self) -> Source {
         let (head, log) = (self.0.clone(), self.0.clone());
-        let after = move |cursor: String| {
+        let after = move |_: &Webhook, cursor: String| {
             let (out, news) = mpsc::channel(1);
             let mut log = log.subscribe();
             let mut place: usize = cursor.parse().unwrap();

@@ -1,12 +1,14 @@
 //! Drivers and their positions.
 
 use super::{
-    Cursor, CursorText, Id, Invalid, Lat, Lng, OfferName, OfferText, Skills, Time, Within, degrees, parse, position,
+    Cursor, CursorText, Id, Invalid, Lat, Lng, OfferName, OfferText, Skills, Time, Within, degrees, parse,
+    parse_if_valid, position,
 };
-use crate::runner::{FixResult, Market};
+use crate::runner::{Item, Market};
+use crate::telemetry::FixOutcome;
 use dispatch_core::{
-    Driver, DriverId, DriverSpec, Fix, Heading, Label, MarketId, Meters, OrderId, PlannedShift, Position, Rating,
-    Reported, Shift, Skill, Stop, StopKind, Timestamp, Units, Vehicle,
+    Driver, DriverId, DriverSpec, Fix, Heading, Label, MarketId, Meters, Motion, OrderId, PlannedShift, Position,
+    Rating, Shift, Skill, Stop, StopKind, Timestamp, Units, Vehicle,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -130,8 +132,21 @@ pub(crate) struct ReportPosition {
 }
 
 impl ReportPosition {
-    pub(crate) fn into_core(self) -> (Position, Option<Timestamp>) {
-        (position(self.lat, self.lng), self.at.map(Time::get))
+    pub(crate) fn into_core(self, driver: DriverId) -> Item {
+        let motion = motion(self.accuracy_m, self.speed_mps, self.heading_deg);
+        Item { driver, position: position(self.lat, self.lng), at: self.at.map(Time::get), motion }
+    }
+}
+
+fn motion(
+    accuracy_m: Option<Within<0, 1_000_000>>,
+    speed_mps: Option<Within<0, 1_000>>,
+    heading_deg: Option<Within<0, 360>>,
+) -> Motion {
+    Motion {
+        accuracy: accuracy_m.and_then(|accuracy| Meters::new(accuracy.get()).ok()),
+        speed_mps: speed_mps.map(Within::get),
+        heading_deg: heading_deg.map(Within::get),
     }
 }
 
@@ -140,8 +155,26 @@ impl ReportPosition {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReportPositions {
     /// Each is judged by itself; one that does not do leaves the others alone. At most 1,000.
-    #[schema(value_type = Vec<DriverPosition>, max_items = 1000)]
-    pub(crate) positions: Vec<Box<RawValue>>,
+    #[schema(max_items = 1000)]
+    positions: Vec<DriverPosition>,
+}
+
+/// The same, whatever the items are.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AnyPositions {
+    positions: Vec<Box<RawValue>>,
+}
+
+impl ReportPositions {
+    /// Reads a batch: each item as it is, or what is wrong with it. That one does not do is only looked for where something does not.
+    pub(crate) fn read(body: &[u8]) -> Result<Vec<Result<Item, String>>, Invalid> {
+        if let Some(Self { positions }) = parse_if_valid(body) {
+            return Ok(positions.into_iter().map(|item| Ok(item.into_core())).collect());
+        }
+        let AnyPositions { positions } = parse(body)?;
+        Ok(positions.into_iter().map(|item| DriverPosition::read(item.get().as_bytes())).collect())
+    }
 }
 
 /// Where one driver is.
@@ -174,12 +207,16 @@ pub(crate) struct DriverPosition {
 }
 
 impl DriverPosition {
-    /// Reads one item of a batch.
-    pub(crate) fn read(item: &RawValue) -> Result<(DriverId, Position, Option<Timestamp>), String> {
+    /// Reads one item.
+    pub(crate) fn read(item: &[u8]) -> Result<Item, String> {
         let named =
             |Invalid { field, problem }| field.map_or_else(|| problem.clone(), |field| format!("{field}: {problem}"));
-        let item: Self = parse(item.get().as_bytes()).map_err(named)?;
-        Ok((item.driver, position(item.lat, item.lng), item.at.map(Time::get)))
+        parse(item).map(Self::into_core).map_err(named)
+    }
+
+    fn into_core(self) -> Item {
+        let motion = motion(self.accuracy_m, self.speed_mps, self.heading_deg);
+        Item { driver: self.driver, position: position(self.lat, self.lng), at: self.at.map(Time::get), motion }
     }
 }
 
@@ -197,23 +234,28 @@ pub(crate) enum PositionOutcome {
     FromFuture,
     /// Refused: the driver cannot have come here since its last position.
     TooFast,
-    /// Refused: the driver reports too often.
+    /// Refused: the driver reports too often, or whoever reports for it more than it may.
     RateLimited,
     /// Refused: there is no such driver.
     UnknownDriver,
     /// Refused: the item is not what it should be.
     Invalid,
+    /// Refused without a look at it: commands wait, and come first.
+    Shed,
 }
 
-impl From<FixResult> for PositionOutcome {
-    fn from(result: FixResult) -> Self {
-        match result {
-            FixResult::Judged(Reported::Moved) => Self::Moved,
-            FixResult::Judged(Reported::Stale) => Self::Stale,
-            FixResult::Judged(Reported::TooOld) => Self::TooOld,
-            FixResult::Judged(Reported::FromFuture) => Self::FromFuture,
-            FixResult::Judged(Reported::TooFast) => Self::TooFast,
-            FixResult::RateLimited => Self::RateLimited,
+impl From<FixOutcome> for PositionOutcome {
+    fn from(outcome: FixOutcome) -> Self {
+        match outcome {
+            FixOutcome::Moved => Self::Moved,
+            FixOutcome::Stale => Self::Stale,
+            FixOutcome::TooOld => Self::TooOld,
+            FixOutcome::FromFuture => Self::FromFuture,
+            FixOutcome::TooFast => Self::TooFast,
+            FixOutcome::RateLimited => Self::RateLimited,
+            FixOutcome::UnknownDriver => Self::UnknownDriver,
+            FixOutcome::Invalid => Self::Invalid,
+            FixOutcome::Shed => Self::Shed,
         }
     }
 }
@@ -227,17 +269,28 @@ pub(crate) struct PositionReply {
 /// What became of each position of a batch, in its sequence.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PositionsReply {
-    pub(crate) results: Vec<PositionItem>,
+    results: Vec<PositionItem>,
 }
 
 /// What became of one position of a batch.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct PositionItem {
-    pub(crate) outcome: PositionOutcome,
+struct PositionItem {
+    outcome: PositionOutcome,
     /// What is wrong with an `invalid` item.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub(crate) detail: Option<String>,
+    detail: Option<String>,
+}
+
+impl PositionsReply {
+    /// What became of each of these.
+    pub(crate) fn new(outcomes: Vec<FixOutcome>, items: Vec<Result<Item, String>>) -> Self {
+        let item = |(outcome, item): (FixOutcome, Result<Item, String>)| PositionItem {
+            outcome: outcome.into(),
+            detail: item.err(),
+        };
+        Self { results: outcomes.into_iter().zip(items).map(item).collect() }
+    }
 }
 
 /// Whether a driver works.
@@ -314,12 +367,25 @@ pub(crate) struct PositionView {
     lat: Lat,
     lng: Lng,
     at: Time,
+    /// How exact that is, as far as it was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0)]
+    accuracy_m: Option<f64>,
+    /// How fast it was, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0)]
+    speed_mps: Option<f64>,
+    /// Where it was heading, clockwise from north, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0, maximum = 360)]
+    heading_deg: Option<f64>,
 }
 
-impl From<Fix> for PositionView {
-    fn from(fix: Fix) -> Self {
+impl From<(Fix, Motion)> for PositionView {
+    fn from((fix, motion): (Fix, Motion)) -> Self {
         let (lat, lng) = degrees(fix.position);
-        Self { lat, lng, at: fix.at.into() }
+        let Motion { accuracy, speed_mps, heading_deg } = motion;
+        Self { lat, lng, at: fix.at.into(), accuracy_m: accuracy.map(Meters::get), speed_mps, heading_deg }
     }
 }
 
@@ -342,7 +408,7 @@ impl From<Heading> for HeadingReply {
 }
 
 impl DriverReply {
-    pub(crate) fn new(market: &Market, driver: &Driver, last: Option<Fix>) -> Self {
+    pub(crate) fn new(market: &Market, driver: &Driver, last: Option<(Fix, Motion)>) -> Self {
         let (since, until) = match driver.shift {
             Shift::Off => (None, None),
             Shift::On { since, until } => (Some(since), until),

@@ -87,6 +87,7 @@ pub(crate) enum Code {
     RateLimited,
     // 503
     Busy,
+    Overloaded,
     Full,
     BacklogFull,
     DiskLow,

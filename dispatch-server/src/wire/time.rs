@@ -1,12 +1,14 @@
 //! Times as RFC 3339 has them.
 
 use dispatch_core::Timestamp;
+use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use utoipa::ToSchema;
 
 /// A time as RFC 3339 has it. Answers have UTC to the millisecond: `2026-01-31T12:00:00.000Z`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(into = "String")]
 #[schema(value_type = String, format = DateTime)]
 pub(crate) struct Time(Timestamp);
 
@@ -16,12 +18,26 @@ impl Time {
     }
 }
 
-impl TryFrom<String> for Time {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(Reader)
+    }
+}
+
+/// Reads a text that is not copied: positions have a time each.
+struct Reader;
+
+impl Visitor<'_> for Reader {
+    type Value = Time;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Time, E> {
         let millis = millis(text.as_bytes());
-        let time = millis.map(|millis| Self(Timestamp::from_millis(millis)));
-        time.ok_or_else(|| format!("must be a time like 2026-01-31T12:00:00Z, not `{text}`"))
+        let time = millis.map(|millis| Time(Timestamp::from_millis(millis)));
+        time.ok_or_else(|| E::custom(format!("must be a time like 2026-01-31T12:00:00Z, not `{text}`")))
     }
 }
 
@@ -110,9 +126,10 @@ fn days_before(year: i64, month: i64) -> i64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde::de::value;
 
     fn time(text: &str) -> Result<i64, String> {
-        Time::try_from(text.to_owned()).map(|time| time.get().as_millis())
+        Reader.visit_str(text).map(|time| time.get().as_millis()).map_err(|error: value::Error| error.to_string())
     }
 
     #[test]

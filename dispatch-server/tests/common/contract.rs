@@ -67,6 +67,14 @@ impl Contract {
         }
     }
 
+    /// The schema itself, or the one of several whose fields the value has.
+    fn fitting<'a>(&'a self, schema: &'a Value, value: &Value) -> &'a Value {
+        let has = |name: &Value| value.get(name.as_str().unwrap()).is_some();
+        let fits = |schema: &&Value| schema["required"].as_array().is_some_and(|names| names.iter().all(has));
+        let several = schema["oneOf"].as_array().into_iter().flatten().map(|schema| self.resolve(schema));
+        several.filter(|schema| schema["type"] == "object").find(fits).unwrap_or_else(|| self.resolve(schema))
+    }
+
     #[track_caller]
     fn check(&self, schema: &Value, value: &Value, place: &str) {
         if let Some(one_of) = schema["oneOf"].as_array() {
@@ -76,7 +84,7 @@ impl Contract {
                 return;
             }
         }
-        let schema = self.resolve(schema);
+        let schema = self.fitting(schema, value);
         let kind = match value {
             Value::Null => "null",
             Value::Bool(_) => "boolean",
