@@ -22,13 +22,16 @@ pub(super) enum News {
     },
 }
 
+/// Listens to what comes after a place.
+type Follow = dyn Fn(&Webhook, String) -> mpsc::Receiver<News> + Send + Sync;
+
 /// Where entries come from.
 pub(crate) struct Source {
     /// The place behind all entries there are.
     pub(super) head: Box<dyn Fn() -> String + Send + Sync>,
     /// What comes after a place of the log, in its order, for as long as somebody listens: at least what is of the webhook's tenant.
     /// It ends with the server.
-    pub(super) after: Box<dyn Fn(&Webhook, String) -> mpsc::Receiver<News> + Send + Sync>,
+    pub(super) after: Box<Follow>,
 }
 
 /// Nobody else can follow anything now: it is tried again after this.
