@@ -163,10 +163,8 @@ async fn sockets_end_when_they_have_to() {
     for as_browser in [false, true] {
         assert_eq!(server.try_socket("nobody", as_browser).await.err(), Some(401));
     }
-    let made = server
-        .send_as("admin", Method::POST, "/v1/keys", Some(json!({"name": "x", "role": "dispatcher"})))
-        .await
-        .ok();
+    let made =
+        server.send_as("admin", Method::POST, "/v1/keys", Some(json!({"name": "x", "role": "dispatcher"}))).await.ok();
     let mut passing = server.socket(made.at("/secret").as_str().unwrap()).await;
     let mut stays = server.socket("merchant").await;
     assert_eq!(passing.ask(json!({"type": "unsubscribe", "ref": 1})).await["type"], "problem");

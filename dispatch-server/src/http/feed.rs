@@ -139,7 +139,9 @@ pub(super) async fn open(
     subscription.begin(cursor).map_err(|_| Error::Late)?;
     subscription.follow(rider);
     if positions {
-        fleets.into_iter().for_each(|market| subscription.follow_market(market));
+        for market in fleets {
+            subscription.follow_market(market);
+        }
     }
     let standing = standing.map(Box::new);
     let first =

@@ -15,6 +15,7 @@ mod positions;
 mod problem;
 mod routes;
 mod socket;
+mod webhooks;
 
 pub(crate) use extract::PLACE;
 pub(crate) use headers::read_origin;

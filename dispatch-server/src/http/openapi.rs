@@ -234,6 +234,7 @@ fn tag(route: &Route) -> &'static str {
         "orders" | "track" => "orders",
         "offers" => "offers",
         "keys" => "keys",
+        "webhooks" => "webhooks",
         _ => "server",
     }
 }
@@ -251,7 +252,7 @@ fn policy(route: &Route) -> String {
         Own::Driver => " A driver acts for itself only.",
         Own::Order => " A merchant sees the orders of its places, a driver those it is asked or responsible for.",
         Own::Offer => " A driver sees its own offers only.",
-        Own::Key => " Of its own tenant and markets only.",
+        Own::Made => " Of its own tenant and markets only.",
         Own::Items => " A driver reports its own positions only.",
     };
     format!("For keys of role {}.{own}", roles.join(", "))

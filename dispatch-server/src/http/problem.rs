@@ -4,6 +4,7 @@ use crate::auth::{KeyError, LinkError, Role, TooOften};
 use crate::feed::TooManyStreams;
 use crate::runner::Error;
 use crate::telemetry::Problematic;
+use crate::webhooks::WebhookError;
 use crate::wire::{self, Code, Invalid, ProblemBody};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -55,7 +56,8 @@ impl From<Code> for Kind {
             | Code::UnknownOffer
             | Code::UnknownConfiguration
             | Code::UnknownKey
-            | Code::UnknownLink => Self::Unknown,
+            | Code::UnknownLink
+            | Code::UnknownWebhook => Self::Unknown,
             Code::MethodNotAllowed => Self::Method,
             Code::RequestTimeout => Self::Slow,
             Code::OrderDiffers
@@ -92,6 +94,7 @@ impl From<Code> for Kind {
             | Code::DiskLow
             | Code::DatabaseAway
             | Code::KeysNotKept
+            | Code::WebhooksNotKept
             | Code::Late
             | Code::Stopping => Self::Unavailable,
         }
@@ -206,7 +209,7 @@ impl Problem {
         Self::new(code, detail).at(field)
     }
 
-    /// A key for markets that whoever makes it may not see.
+    /// A key or a webhook for markets that whoever makes it may not see.
     pub(crate) fn beyond_own_markets(field: &str) -> Self {
         Self::new(Code::NotYourMarket, "must be among the caller's own").at(field)
     }
@@ -268,6 +271,21 @@ impl From<KeyError> for Problem {
             KeyError::Io(_) => {
                 tracing::error!("{detail}");
                 Self::new(Code::KeysNotKept, "keys cannot be kept just now; the server's log says why")
+            }
+        }
+    }
+}
+
+impl From<WebhookError> for Problem {
+    fn from(error: WebhookError) -> Self {
+        let detail = error.to_string();
+        match error {
+            WebhookError::Unknown(_) => Self::new(Code::UnknownWebhook, detail),
+            WebhookError::Full | WebhookError::NoRoom => Self::new(Code::Full, detail),
+            WebhookError::Target(_) => Self::out_of_range("url", detail),
+            WebhookError::Io(_) => {
+                tracing::error!("{detail}");
+                Self::new(Code::WebhooksNotKept, "webhooks cannot be kept just now; the server's log says why")
             }
         }
     }

@@ -77,6 +77,7 @@ pub async fn serve(
     };
     let (mut stopping, mut failed) = (pin!(stopping), pin!(state.failed()));
     let (mut follow, mut fresh) = (pin!(Tls::follow_files(state.clone())), pin!(state.keep_keys_fresh()));
+    let mut webhooks = pin!(state.send_webhooks());
     let outcome = loop {
         let connected = async {
             let place = all.clone().acquire_owned().await.expect("this semaphore is never closed");
@@ -88,6 +89,7 @@ pub async fn serve(
             failed = &mut failed => break Err(failed),
             never = &mut follow => match never {},
             never = &mut fresh => match never {},
+            never = &mut webhooks => match never {},
             _ = report.tick() => {
                 counts.report();
                 continue;

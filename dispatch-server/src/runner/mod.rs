@@ -341,7 +341,7 @@ impl Handle {
 
     /// The time of this machine, which tokens and keys go by: they are made elsewhere.
     pub(crate) fn wall_now(&self) -> Timestamp {
-        self.clock.now() + self.clock.wall_ahead()
+        self.clock.wall_now()
     }
 
     /// What happens, for those who follow it.

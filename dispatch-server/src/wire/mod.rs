@@ -18,6 +18,7 @@ mod socket;
 mod strict;
 mod time;
 mod values;
+mod webhook;
 
 pub(crate) use advice::*;
 pub(crate) use driver::*;
@@ -33,6 +34,7 @@ pub(crate) use rules::*;
 pub(crate) use socket::*;
 pub(crate) use time::*;
 pub(crate) use values::*;
+pub(crate) use webhook::*;
 
 use crate::journal::hex;
 use serde::Deserialize;

@@ -48,6 +48,7 @@ pub(crate) enum Code {
     UnknownConfiguration,
     UnknownKey,
     UnknownLink,
+    UnknownWebhook,
     // 405
     MethodNotAllowed,
     // 408
@@ -93,6 +94,7 @@ pub(crate) enum Code {
     DiskLow,
     DatabaseAway,
     KeysNotKept,
+    WebhooksNotKept,
     Late,
     Stopping,
 }

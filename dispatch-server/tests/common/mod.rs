@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod contract;
 #[cfg(unix)]
 pub mod place;
+pub mod receiver;
 pub mod socket;
 pub mod stream;
 
