@@ -34,7 +34,8 @@ async fn one_bad_line_does_not_refuse_the_rest() {
     let counted: Vec<_> = outcomes.iter().filter(|(_, count)| **count != 0).collect();
     assert_eq!(json!(counted), json!([["invalid", 3], ["moved", 3], ["unknown_driver", 1]]));
     let rejected = answer.body["rejected"].as_array().unwrap();
-    let listed: Vec<_> = rejected.iter().map(|line| (line["line"].as_u64().unwrap(), line["outcome"].as_str().unwrap()));
+    let listed: Vec<_> =
+        rejected.iter().map(|line| (line["line"].as_u64().unwrap(), line["outcome"].as_str().unwrap()));
     let listed: Vec<_> = listed.collect();
     assert_eq!(listed, [(4, "invalid"), (5, "invalid"), (6, "invalid"), (7, "unknown_driver")]);
     assert!(rejected[0]["detail"].as_str().unwrap().starts_with("lat: "), "{}", rejected[0]);
@@ -70,7 +71,8 @@ async fn a_stream_counts_for_whoever_sends_it() {
         let headers = [LINES, ("authorization", bearer.as_str())];
         server.raw(Method::POST, "/v1/positions", &headers, text.into_bytes()).await
     };
-    let of = |driver: &str, count: usize| format!("{{\"driver\":\"{driver}\",\"lat\":52.5,\"lng\":13.4}}\n").repeat(count);
+    let of =
+        |driver: &str, count: usize| format!("{{\"driver\":\"{driver}\",\"lat\":52.5,\"lng\":13.4}}\n").repeat(count);
     // A thousand a second: of what comes together either all are looked at or none.
     let many = send("gateway", of("eve", 1_200)).await.ok();
     let count = |outcome: &str| many.body["outcomes"][outcome].as_u64().unwrap();
@@ -98,7 +100,8 @@ async fn how_a_driver_moves_is_shown_where_it_was_said() {
     let moving = json!({"lat": 52.52, "lng": 13.4, "accuracy_m": 4.96, "speed_mps": 4.201, "heading_deg": 360});
     server.post("/v1/drivers/ana/position", moving).await.ok();
     let at = "2026-01-01T00:00:01.000Z";
-    let expected = json!({"lat": 52.52, "lng": 13.4, "at": at, "accuracy_m": 5.0, "speed_mps": 4.2, "heading_deg": 0.0});
+    let expected =
+        json!({"lat": 52.52, "lng": 13.4, "at": at, "accuracy_m": 5.0, "speed_mps": 4.2, "heading_deg": 0.0});
     assert_eq!(shown().await, expected);
     server.pass(1);
     let item = json!({"driver": "ana", "lat": 52.52, "lng": 13.4, "speed_mps": 1});

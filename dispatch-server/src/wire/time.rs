@@ -125,8 +125,8 @@ fn days_before(year: i64, month: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde::de::value;
     use proptest::prelude::*;
+    use serde::de::value;
 
     fn time(text: &str) -> Result<i64, String> {
         Reader.visit_str(text).map(|time| time.get().as_millis()).map_err(|error: value::Error| error.to_string())
