@@ -270,6 +270,18 @@ impl<D: Disk> Log<D> {
         snapshots(&self.disk)?.into_iter().map(check).collect()
     }
 
+    /// The newest whole snapshot of fewer records than `seq`. The records since may be gone.
+    pub fn snapshot_before(&self, seq: u64) -> Result<Option<Snapshot>, OpenError> {
+        for older in snapshots(&self.disk)?.into_iter().rev().filter(|older| *older < seq) {
+            match read_snapshot(&self.disk, older) {
+                Ok(snapshot) => return Ok(Some(snapshot)),
+                Err(error) if error.is_of_the_disk() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
     /// One of the snapshots there are.
     pub fn snapshot_at(&self, seq: u64) -> Result<Snapshot, OpenError> {
         read_snapshot(&self.disk, seq)

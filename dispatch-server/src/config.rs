@@ -5,12 +5,13 @@ mod fixes;
 
 use crate::area::Area;
 use crate::auth::{Issuer, Key, KeyFile, KeyHash, RatesConfig, TenantId};
+use crate::feed::StreamLimits;
 use crate::http::read_origin;
 use crate::net::TlsFiles;
 use crate::postgres::DatabaseUrl;
 use crate::runner::{ReportRate, check_rules};
 use crate::telemetry::TraceConfig;
-use access::{RawIssuer, RawKey, check_rates, read_issuers, read_keys};
+use access::{RawIssuer, RawKey, check_rates, check_streams, read_issuers, read_keys};
 use axum::http::HeaderValue;
 use dispatch_core::{EngineConfig, FixRules, MarketId, Millis, StraightLine, Vehicle};
 use fixes::read_fixes;
@@ -36,6 +37,7 @@ pub struct ServerConfig {
     pub(crate) issuers: Vec<Issuer>,
     pub(crate) require_key: bool,
     pub(crate) rates: RatesConfig,
+    pub(crate) streams: StreamLimits,
     pub(crate) markets: Vec<MarketConfig>,
     pub(crate) limits: Limits,
     /// Absent where connections are plain.
@@ -306,6 +308,7 @@ struct Raw {
     issuers: Vec<RawIssuer>,
     require_key: bool,
     rates: RatesConfig,
+    streams: StreamLimits,
     markets: Vec<RawMarket>,
     limits: Limits,
     tls: RawTls,
@@ -400,6 +403,7 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
     let keys = read_keys(&mut check, raw.keys);
     let issuers = read_issuers(&mut check, raw.issuers);
     check_rates(&mut check, &raw.rates);
+    check_streams(&mut check, &raw.streams);
     check_limits(&mut check, &raw.limits);
     let tls = TlsFiles::both_or_none(raw.tls.certificate, raw.tls.key);
     let tls = tls.map_err(|(key, problem)| check.that(key, false, problem)).ok().flatten();
@@ -425,6 +429,7 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
             issuers,
             require_key: raw.require_key,
             rates: raw.rates,
+            streams: raw.streams,
             markets,
             limits: raw.limits,
             tls,

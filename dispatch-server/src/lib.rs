@@ -37,6 +37,7 @@
 mod area;
 mod auth;
 mod config;
+mod feed;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::watch;
 
 /// SHA-256 of an API key. Keys are random and long, so a fast hash keeps them as safe as a slow one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -101,6 +102,7 @@ pub(crate) struct KeyStore {
     /// Absent where nothing is kept.
     file: Option<KeyFile>,
     known: RwLock<Known>,
+    changes: watch::Sender<()>,
     /// One change after the other.
     changing: Mutex<()>,
 }
@@ -131,7 +133,12 @@ impl KeyStore {
         let kept = file.as_ref().map(KeyFile::read).transpose()?.flatten().map_or_else(Kept::new, Ok)?;
         let locked = AtomicBool::new(!configured.is_empty() || !kept.keys.is_empty());
         let known = RwLock::new(Known::new(kept, stamp));
-        Ok(Self { configured, locked, file, known, changing: Mutex::new(()) })
+        Ok(Self { configured, locked, file, known, changes: watch::channel(()).0, changing: Mutex::new(()) })
+    }
+
+    /// Told of each change.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Whether there was never any key.
@@ -143,6 +150,7 @@ impl KeyStore {
     fn know(&self, known: Known) {
         self.locked.fetch_or(!known.kept.keys.is_empty(), Ordering::Relaxed);
         *self.known.write() = known;
+        self.changes.send_replace(());
     }
 
     pub(super) fn identify(&self, key: &str, now: Timestamp) -> Option<Principal> {

@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// What a key is for.
 #[derive(
@@ -290,6 +291,11 @@ impl Auth {
         }
         let known = issuers::identify(&self.issuers, bearer, now);
         known.inspect_err(|problem| tracing::debug!("a token is refused: {problem}")).ok()
+    }
+
+    /// Told of each change of the keys.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.keys.changes()
     }
 
     /// Reads files that changed since the last call: keys made by the command line, and key sets of issuers.

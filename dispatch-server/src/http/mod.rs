@@ -4,6 +4,7 @@ mod docs;
 mod drivers;
 mod etag;
 mod extract;
+mod feed;
 mod headers;
 mod keys;
 mod markets;

@@ -75,6 +75,7 @@ fn contract(edition: &Edition) -> OpenApi {
         shape::<wire::Id>(),
         shape::<wire::OfferText>(),
         shape::<wire::CursorText>(),
+        shape::<wire::FeedCursorText>(),
         shape::<wire::DriverPosition>(),
         shape::<wire::ShiftName>(),
         shape::<wire::StatusName>(),

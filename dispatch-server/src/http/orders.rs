@@ -8,7 +8,7 @@ use crate::auth::{Caller, Role};
 use crate::runner::{Done, Error, Page, World};
 use crate::wire::{
     AboutDriver, AssignOrder, CancelOrder, EtaBody, EtaReply, ExplanationReply, FailOrder, KitchenProgress,
-    OpinionReply, OrderReply, OrdersQuery, OrdersReply, Progress, ReadyTime, SubmitOrder, WhyNotReply,
+    OpinionReply, OrderReply, OrdersQuery, OrdersReply, Progress, ReadyTime, SubmitOrder, ToldBody, WhyNotReply,
 };
 use axum::extract::State as Extract;
 use axum::response::Response;
@@ -69,8 +69,8 @@ pub(super) async fn eta(
     PathId(id): PathId<OrderId>,
 ) -> Result<Response, Problem> {
     let eta = move |world: &World, caller: &Caller| {
-        let eta = world.eta(caller, &id)?.map(EtaBody::from);
-        Ok(EtaReply { order: id, eta })
+        let (eta, told) = world.eta(caller, &id)?;
+        Ok(EtaReply { order: id, eta: eta.map(EtaBody::from), history: told.iter().map(ToldBody::from).collect() })
     };
     Ok(ok(&state.look(caller, eta).await?))
 }

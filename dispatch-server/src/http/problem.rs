@@ -1,6 +1,7 @@
 //! Everything that can go wrong with a request, and the status code it gets: the only place that says so.
 
 use crate::auth::{KeyError, LinkError, Role, TooOften};
+use crate::feed::TooManyStreams;
 use crate::runner::Error;
 use crate::telemetry::Problematic;
 use crate::wire::{self, Code, Invalid, ProblemBody};
@@ -213,6 +214,13 @@ impl Problem {
     /// A value that the contract allows, and something else rules out.
     pub(crate) fn out_of_range(field: &str, detail: impl Into<String>) -> Self {
         Self::new(Code::OutOfRange, detail).at(field)
+    }
+
+    pub(crate) fn too_many_streams(error: TooManyStreams) -> Self {
+        match error {
+            TooManyStreams::All => Self::new(Code::Busy, error.to_string()),
+            TooManyStreams::Yours => Self::new(Code::RateLimited, error.to_string()),
+        }
     }
 
     pub(crate) fn rate_limited() -> Self {

@@ -2,7 +2,7 @@
 //! are all made from it.
 
 use super::openapi::Edition;
-use super::{docs, drivers, keys, markets, offers, orders, positions};
+use super::{docs, drivers, feed, keys, markets, offers, orders, positions};
 use crate::State;
 use crate::auth::{Cost, Role};
 use crate::telemetry::Operation;
@@ -135,6 +135,7 @@ const REPORTS_DRIVER: Access = Access::Roles(&[Admin, Dispatcher, Driver, Gatewa
 const OWN_OFFER: Access = Access::Roles(&[Admin, Dispatcher, Driver], Own::Offer);
 const SEES_ORDER: Access = Access::Roles(&[Admin, Dispatcher, Merchant, Driver], Own::Order);
 const ORDER_SOURCE: Access = Access::Roles(&[Admin, Dispatcher, Merchant], Own::Order);
+const FOLLOWS: Access = Access::Roles(&[Admin, Dispatcher, Merchant, Driver], Own::Items);
 const OWN_KEY: Access = Access::Roles(&[Admin], Own::Key);
 const ORDER_DRIVER: Access = Access::Roles(&[Admin, Dispatcher, Driver], Own::Order);
 
@@ -285,6 +286,23 @@ const ORDERS_QUERY: &[Param] = &[
     CURSOR,
     LIMIT,
 ];
+const AFTER: Param = Param {
+    name: "after",
+    required: false,
+    about: "The id of the last event that the client has; the header Last-Event-ID counts before it.",
+    schema: |_| Ref::from_schema_name("FeedCursor").into(),
+};
+const FEED_QUERY: &[Param] = &[
+    MARKET,
+    AFTER,
+    Param {
+        name: "positions",
+        required: false,
+        about: "Whether to tell where the drivers are, too; true if absent.",
+        schema: |_| ObjectBuilder::new().schema_type(Type::Boolean).into(),
+    },
+];
+const STREAM: Reply = Reply::Other(&["text/event-stream"]);
 const KEYS_QUERY: &[Param] =
     &[Param { name: "cursor", required: false, about: "The next_cursor of the page before.", schema: id }, LIMIT];
 const ABOUT_DRIVER: &[Param] =
@@ -484,6 +502,23 @@ pub(crate) static ROUTES: &[Route] = &[
     route(Get, "/v1/track/{token}", "trackOrder", Access::Link, || get(keys::track))
         .about("Show an order to whoever has its link")
         .gives(Reply::Json(shape::<wire::TrackReply>())),
+    route(Get, "/v1/track/{token}/feed", "followTrackedOrder", Access::Link, || get(feed::of_link))
+        .about("Tell whoever has its link how an order goes on")
+        .gives(STREAM),
+    // The feed.
+    route(Get, "/v1/feed", "followAll", FOLLOWS, || get(feed::all))
+        .about("Tell all that happens and that the caller may see, as it happens")
+        .query(FEED_QUERY)
+        .search()
+        .gives(STREAM),
+    route(Get, "/v1/orders/{id}/feed", "followOrder", ORDER_SOURCE, || get(feed::of_order))
+        .about("Tell how an order goes on")
+        .query(&[AFTER])
+        .gives(STREAM),
+    route(Get, "/v1/drivers/{id}/feed", "followDriver", OWN_DRIVER, || get(feed::of_driver))
+        .about("Tell what a driver is asked and has to do")
+        .query(&[AFTER])
+        .gives(STREAM),
     // Keys.
     route(Post, "/v1/keys", "createKey", OWN_KEY, || post(keys::create))
         .about("Make an API key; its secret is shown this once")

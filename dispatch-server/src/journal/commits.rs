@@ -148,6 +148,22 @@ impl Commits {
     }
 }
 
+impl Commits {
+    /// Has something done once all that was brought so far is durable, however much waits: there is no more of it than of records.
+    pub(crate) fn then(&self, act: Reply) {
+        let Some(Running { shared, .. }) = &self.0 else { return act() };
+        let mut queue = shared.queue.lock();
+        if queue.durable == queue.brought {
+            drop(queue);
+            return act();
+        }
+        if !queue.failed {
+            let brought = queue.brought;
+            queue.waiting.push_back((brought, act));
+        }
+    }
+}
+
 impl Drop for Commits {
     /// Writes what was brought, answers, and ends. Blocks.
     fn drop(&mut self) {

@@ -10,14 +10,16 @@ mod room;
 pub(crate) use commits::{Acknowledge, Behind, Commits, Failed, Reply};
 pub(crate) use feed::{Feed, Next};
 pub(crate) use keys::{Accepted, KNOWN_FOR, Keys, Mark, Once, hex};
-pub(crate) use record::{Image, Moved, Record, Watch};
+pub(crate) use record::{Audience, Image, Moved, Record, Watch};
 pub(crate) use room::Room;
 
 use crate::config::{Durability, DurabilityConfig};
 use crate::telemetry::Journal as Figures;
 use commits::Writer;
 use dispatch_core::{Digest, MarketId, Snapshot, Timestamp};
-use dispatch_journal::{Directory, Disk, Journal, Log, OpenError, Options, appear, is_unwritten, save_snapshot};
+use dispatch_journal::{
+    Directory, Disk, Journal, Log, OpenError, Options, Record as LogRecord, appear, is_unwritten, save_snapshot,
+};
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Write;
@@ -44,15 +46,20 @@ pub(crate) struct Followed {
 }
 
 /// Opens what is kept and reads it: what it amounts to, and where to write on. An empty directory is filled by `restore`, if
-/// there is somebody who may follow; it is told which directory it is.
+/// there is somebody who may follow; it is told which directory it is. The last of what is kept is told to an audience.
 pub(crate) fn open(
     config: &DurabilityConfig,
     now: Timestamp,
     restore: Option<impl FnOnce(&str) -> Result<Option<Restored>, String>>,
+    audience: &mut impl Audience,
     figures: &Figures,
 ) -> Result<(Image, Commits, Option<Followed>), String> {
     let (sync, waits_for_follower) = match config.mode {
-        Durability::Memory => return Ok((Image::default(), Commits::none(), None)),
+        Durability::Memory => {
+            let nothing = Image::default();
+            audience.begin(&drawn().map_err(|error| error.to_string())?, 0, &nothing);
+            return Ok((nothing, Commits::none(), None));
+        }
         Durability::Process => (false, false),
         Durability::Sync => (true, false),
         Durability::Postgres => (true, true),
@@ -61,10 +68,10 @@ pub(crate) fn open(
     let directory = Directory::open(&config.data_dir).map_err(|error| chain(&error))?;
     let reader = directory.reader();
     let is_new = is_unwritten(&reader).map_err(|error| chain(&error))?;
-    let mut identity = None;
+    let identity = identity_of(&reader).map_err(|error| chain(&error))?;
+    let has_follower = restore.is_some();
     if let Some(restore) = restore {
-        let identity = identity.insert(identity_of(&reader).map_err(|error| chain(&error))?);
-        if is_new && let Some(restored) = restore(identity)? {
+        if is_new && let Some(restored) = restore(&identity)? {
             // A server that stops before it has begun to write restores again.
             save_snapshot(&reader, restored.seq, &restored.image.encode()).map_err(|error| chain(&error))?;
             is_restored = true;
@@ -84,19 +91,18 @@ pub(crate) fn open(
         None if is_new => tracing::warn!("nothing is kept in {} yet: the server begins anew", path.display()),
         _ => {}
     }
-    let image = read(&mut log)?;
+    let image = read_told(&mut log, &identity, audience)?;
     let options = Options { sync, segment_bytes: config.segment_bytes };
     let journal = Journal::start(log, options, now.as_millis()).map_err(|error| chain(&error))?;
     let last = journal.next_seq() - 1;
-    let feed = identity.is_some().then(|| Arc::new(Feed::new(last)));
+    let feed = has_follower.then(|| Arc::new(Feed::new(last)));
     let room = config.room();
     let place = compact::Place { directory: reader.reader(), room, keep: config.keep, feed: feed.clone() };
     let compactor = compact::Compactor::start(place).map_err(|error| error.to_string())?;
     let commits = Writer::start(journal, Some(compactor), feed.clone(), waits_for_follower, figures.clone());
     let commits = commits.map_err(|error| error.to_string())?;
     let acknowledge = commits.acknowledge();
-    let followed = feed.zip(identity);
-    let followed = followed.map(|(feed, identity)| Followed { feed, directory: reader, identity, acknowledge });
+    let followed = feed.map(|feed| Followed { feed, directory: reader, identity, acknowledge });
     Ok((image, commits, followed))
 }
 
@@ -132,24 +138,65 @@ pub(crate) fn drawn() -> io::Result<String> {
     Ok(format!("{:032x}", u128::from_le_bytes(bits)))
 }
 
+/// What a log amounts to, with the last of its records told to somebody.
+///
+/// Everything since the snapshot before the last is told, however little there is since the last: who was there when the server
+/// ended finds what it has missed.
+fn read_told(log: &mut Log<Directory>, identity: &str, audience: &mut impl Audience) -> Result<Image, String> {
+    let newest = log.snapshot().map_or(0, |snapshot| snapshot.seq);
+    let older = log.snapshot_before(newest).ok().flatten();
+    let is_whole = log.segments().first().is_some_and(|first| first.first == 1);
+    let from = match older {
+        Some(older) => Some((older.seq, Image::decode(&older.bytes))),
+        None => (newest > 0 && is_whole).then(|| (0, Ok(Image::default()))),
+    };
+    if let Some((seq, Ok(mut image))) = from {
+        audience.begin(identity, seq, &image);
+        let told = log.replay_after(seq, |record| apply_told(&mut image, record, audience));
+        // What is damaged between the two is not needed, and nobody is told of it.
+        if told.is_ok_and(|report| report.last >= newest) {
+            finish(log, |_| Ok(()))?;
+            return Ok(image);
+        }
+    }
+    let mut image = begun(log)?;
+    audience.begin(identity, newest, &image);
+    finish(log, |record| apply_told(&mut image, record, audience))?;
+    Ok(image)
+}
+
+fn apply_told(image: &mut Image, record: LogRecord<'_>, audience: &mut impl Audience) -> Result<(), String> {
+    let record = Record::decode(record.payload)?;
+    image.apply(record.clone())?;
+    audience.hear(&record, image);
+    Ok(())
+}
+
 /// What a log amounts to.
 fn read(log: &mut Log<Directory>) -> Result<Image, String> {
+    let mut image = begun(log)?;
+    finish(log, |record| image.apply(Record::decode(record.payload)?))?;
+    Ok(image)
+}
+
+/// What the newest snapshot holds.
+fn begun(log: &mut Log<Directory>) -> Result<Image, String> {
     for problem in log.damaged_snapshots() {
         tracing::warn!("{problem}; an older one and the records since are read instead");
     }
-    let mut image = match log.take_snapshot() {
-        Some(snapshot) => Image::decode(&snapshot.bytes)?,
-        None => Image::default(),
-    };
-    let report = log.replay(|record| image.apply(Record::decode(record.payload)?));
-    let report = report.map_err(|error| chain(&error))?;
+    log.take_snapshot().map_or_else(|| Ok(Image::default()), |snapshot| Image::decode(&snapshot.bytes))
+}
+
+/// Reads the records since.
+fn finish(log: &mut Log<Directory>, visit: impl FnMut(LogRecord<'_>) -> Result<(), String>) -> Result<(), String> {
+    let report = log.replay(visit).map_err(|error| chain(&error))?;
     if let Some((file, offset)) = &report.torn {
         tracing::warn!("{file} ends in a record that was never acknowledged, and is cut off at byte {offset}");
     }
     if report.last > 0 {
         tracing::info!("{} records were read, up to {}", report.records, report.last);
     }
-    Ok(image)
+    Ok(())
 }
 
 /// What a data directory holds.
@@ -209,7 +256,7 @@ fn check_snapshot(log: &Log<Directory>, before: Option<u64>, seq: u64) -> Result
         None if log.segments().first().is_some_and(|first| first.first == 1) => Image::default(),
         None => return Ok(()),
     };
-    let apply = |record: dispatch_journal::Record<'_>| {
+    let apply = |record: LogRecord<'_>| {
         if record.seq > seq { Ok(()) } else { image.apply(Record::decode(record.payload)?) }
     };
     log.replay_after(before.unwrap_or(0), apply).map_err(failed)?;

@@ -79,6 +79,15 @@ fn homes<'de, D: Deserializer<'de>>(json: D) -> Result<BTreeMap<DriverId, BTreeS
     Ok(all.collect())
 }
 
+/// Is told again what happened lately, while it is read after a start.
+pub(crate) trait Audience {
+    /// What is told next comes after record `seq` of this log, and what it amounted to. May come again, if it has to be told anew.
+    fn begin(&mut self, log: &str, seq: u64, image: &Image);
+
+    /// The next record, and what all up to it amount to.
+    fn hear(&mut self, record: &Record, image: &Image);
+}
+
 /// Looks on while records are folded.
 pub(crate) trait Watch {
     /// A driver begins or ceases to work in a market.

@@ -95,6 +95,8 @@ pub async fn serve(
         });
     };
     drop(listener);
+    // They would never end by themselves.
+    state.handle().hub().close();
     phase.send_replace(Phase::Draining);
     let patience = Duration::from_secs(limits.drain_seconds);
     if timeout(patience, phase.closed()).await.is_err() {

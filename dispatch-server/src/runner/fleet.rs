@@ -65,8 +65,21 @@ pub(super) struct Post {
     allowance: Allowance,
     /// When its position was last kept, in milliseconds.
     sampled: AtomicI64,
+    /// The time of the last fix that those who follow its market were told, in milliseconds.
+    told: AtomicI64,
     /// The driver reports elsewhere now: whoever kept this has to look it up again.
     moved_away: AtomicBool,
+}
+
+/// Where one driver is, without looking it up again.
+#[derive(Clone)]
+pub(crate) struct Beacon(Arc<Post>);
+
+impl Beacon {
+    /// The last believed fix, and how the driver was moving then.
+    pub(crate) fn last(&self) -> Option<(Fix, Motion)> {
+        self.0.last()
+    }
 }
 
 /// The drivers of every tenant that has a market.
@@ -100,8 +113,9 @@ impl Fleet {
         let slot = sightings.index.slot(driver);
         let slot = slot.expect("the index holds as many drivers as the market; the configuration is checked for it");
         sightings.index.set_available(slot, false);
-        let (allowance, sampled, moved_away) = (Allowance::new(), AtomicI64::new(i64::MIN), AtomicBool::new(false));
-        let post = Post { sightings: sightings.clone(), slot, allowance, sampled, moved_away };
+        let [sampled, told] = [const { AtomicI64::new(i64::MIN) }; 2];
+        let (allowance, moved_away) = (Allowance::new(), AtomicBool::new(false));
+        let post = Post { sightings: sightings.clone(), slot, allowance, sampled, told, moved_away };
         posts.insert(driver.clone(), Arc::new(post));
     }
 
@@ -113,7 +127,35 @@ impl Fleet {
     /// The last believed fix of a driver, and how it was moving then.
     pub(crate) fn last_fix(&self, driver: &DriverId) -> Option<(Fix, Motion)> {
         let post = self.posts.read().get(driver).cloned()?;
-        post.sightings.index.last(post.slot)
+        post.last()
+    }
+
+    /// Where to look for a driver's fixes, as long as it stays in its market.
+    pub(crate) fn beacon(&self, driver: &DriverId) -> Option<Beacon> {
+        self.posts.read().get(driver).cloned().map(Beacon)
+    }
+
+    /// The last fix of every driver of a market that has one.
+    pub(crate) fn each(&self, market: &MarketId, mut tell: impl FnMut(&DriverId, (Fix, Motion))) {
+        for (driver, post) in &*self.posts.read() {
+            if post.sightings.market == *market
+                && let Some(seen) = post.last()
+            {
+                tell(driver, seen);
+            }
+        }
+    }
+
+    /// The same of those that have another one than at the last call.
+    pub(crate) fn each_moved(&self, market: &MarketId, mut tell: impl FnMut(&DriverId, (Fix, Motion))) {
+        for (driver, post) in &*self.posts.read() {
+            if post.sightings.market == *market
+                && let Some(seen) = post.last()
+                && post.told.swap(seen.0.at.as_millis(), Ordering::Relaxed) != seen.0.at.as_millis()
+            {
+                tell(driver, seen);
+            }
+        }
     }
 
     pub(super) fn set_available(&self, driver: &DriverId, available: bool) {
@@ -176,7 +218,7 @@ impl Fleet {
         self.posts.read().get(driver).filter(|post| covers(who, driver, post)).cloned()
     }
 
-    pub(super) fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
@@ -220,6 +262,10 @@ fn covers(who: &Principal, driver: &DriverId, post: &Post) -> bool {
 }
 
 impl Post {
+    fn last(&self) -> Option<(Fix, Motion)> {
+        self.sightings.index.last(self.slot)
+    }
+
     fn last_fix(&self) -> Option<Fix> {
         self.sightings.index.last(self.slot).map(|(fix, _)| fix)
     }

@@ -1,11 +1,13 @@
 //! One market: what its engine decides, where its drivers are, and who may know of it.
 
+use super::etas::{Etas, Expected};
 use super::figures::Figures;
 use super::fleet::{Fleet, Sightings};
 use crate::area::Area;
 use crate::auth::{Scope, TenantId};
+use crate::wire::EtaUpdate;
 use dispatch_core::{
-    Command, Driver, DriverId, Engine, Event, EventKind, MarketId, Positions, Refusal, Shift, State, Timestamp,
+    Command, Driver, DriverId, Engine, Event, EventKind, MarketId, OrderId, Positions, Refusal, Shift, State, Timestamp,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ pub(crate) struct Market {
     /// What the last window saw; kept for its memory.
     pub(super) positions: Positions,
     pub(super) figures: Figures,
+    pub(super) etas: Etas,
 }
 
 impl Market {
@@ -59,27 +62,47 @@ impl Market {
         self.tenant == scope.tenant && scope.covers(&self.id)
     }
 
+    /// When there is something to do next.
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        [self.engine.next_deadline(), self.etas.look_at()].into_iter().flatten().min()
+    }
+
     pub(super) fn pass_time(&mut self, now: Timestamp) -> Vec<Event> {
-        if self.engine.next_deadline().is_none_or(|at| at > now) {
+        if self.next_deadline().is_none_or(|at| at > now) {
             return Vec::new();
         }
         let began = Instant::now();
         self.sightings.snapshot(&mut self.positions);
         let events = self.engine.advance(now, &self.positions);
         self.figures.window(began.elapsed());
-        self.note(&events);
+        self.note(&events, now);
+        if self.etas.look_at().is_some_and(|at| at <= now) {
+            self.etas.look(&self.engine, &self.fleet, now);
+        }
         events
+    }
+
+    /// When an order arrives; absent for one that has ended.
+    pub(super) fn expected(&self, order: &OrderId, now: Timestamp) -> Option<Expected> {
+        let eta = self.engine.eta(order, now)?;
+        Some(self.etas.expected(self.state().orders.get(order)?, eta, now))
+    }
+
+    /// What was last told of an order's arrival.
+    pub(super) fn eta_update(&self, order: &OrderId) -> Option<EtaUpdate> {
+        self.etas.told(order).next_back().map(|told| EtaUpdate::new(order.clone(), told))
     }
 
     pub(super) fn handle(&mut self, now: Timestamp, command: Command) -> Result<Vec<Event>, Refusal> {
         let events = self.engine.handle(now, command)?;
-        self.note(&events);
+        self.note(&events, now);
         Ok(events)
     }
 
     /// Searches find who could get an order; whether a driver can changes with these events alone.
-    fn note(&mut self, events: &[Event]) {
+    fn note(&mut self, events: &[Event], now: Timestamp) {
         self.figures.note(&self.engine, events);
+        self.etas.note(&self.engine, events, now);
         for event in events {
             if let EventKind::ShiftStarted { driver, .. }
             | EventKind::ShiftEnding { driver }

@@ -2,6 +2,7 @@
 
 mod allowance;
 mod clock;
+mod etas;
 mod figures;
 mod fleet;
 mod ingest;
@@ -9,19 +10,23 @@ mod ledger;
 mod market;
 mod measures;
 mod queue;
+mod standing;
 mod world;
 
 pub(crate) use allowance::ReportRate;
 pub use clock::{Clock, ManualClock};
-pub(crate) use fleet::{Fleet, Fleets, Item};
-pub(crate) use ingest::Session;
+pub(crate) use etas::{Expected, Told};
+pub(crate) use fleet::{Beacon, Fleet, Fleets, Item};
+pub(crate) use ingest::{NumberError, Receipt, Session};
 pub(crate) use ledger::Done;
 pub(crate) use market::Market;
+pub(crate) use standing::{Followed, Wanted};
 pub(crate) use world::{Page, Spot, World};
 
 use crate::StartError;
 use crate::auth::{TenantId, TooOften};
 use crate::config::{Durability, ServerConfig};
+use crate::feed::{Hub, Press};
 use crate::journal::{self, AbortOnPanic, Commits, Failed, Image, Reply, Room};
 use crate::postgres::{Database, Lag, Projection};
 use crate::telemetry::{Fixes, Metrics, STEPS, Tally};
@@ -115,6 +120,7 @@ pub(crate) struct Handle {
     /// Positions are refused while a command of their tenant has been waiting for longer.
     shed_after: Millis,
     measures: Measures,
+    hub: Arc<Hub>,
 }
 
 /// The runner's thread.
@@ -126,7 +132,10 @@ impl Runner {
         let database = config.postgres.as_ref().map(Database::new);
         let fits = |image: &Image| world::restores(config, image).map_err(|StartError(problem)| problem);
         let restore = database.as_ref().map(|database| |directory: &str| database.restore(directory, fits));
-        let opened = journal::open(&config.durability, clock.now(), restore, &metrics.journal);
+        let markets = config.markets.iter().map(|market| (market.id.clone(), market.tenant.clone()));
+        let hub = Hub::new(config.streams, markets, metrics.streams.clone());
+        let mut press = Press::new(hub.clone());
+        let opened = journal::open(&config.durability, clock.now(), restore, &mut press, &metrics.journal);
         let (image, commits, followed) = opened.map_err(StartError)?;
         let projection = database.zip(followed).map(|(database, followed)| Projection::start(database, followed));
         let projection = projection.transpose();
@@ -147,6 +156,7 @@ impl Runner {
             (tenant.clone(), Arc::new(fleet))
         };
         let fleets: Fleets = Arc::new(config.markets.iter().map(|market| fleet(&market.tenant)).collect());
+        hub.start(&fleets).map_err(|error| StartError(format!("no thread for positions: {error}")))?;
         let world = World::new(config, image, fleets.clone(), clock.now(), metrics)?;
         let failure = commits.failure();
         // The first line is for the server itself, and for tenants without a market.
@@ -159,7 +169,8 @@ impl Runner {
         let run = move || {
             let _abort = AbortOnPanic("runner");
             // Who could not write has said so, and stops the server.
-            let _ = run(world, &jobs, &clock, &commits);
+            let _ = run(world, &jobs, &clock, &commits, &mut press);
+            press.hub().close();
             jobs.abandon();
             drop(commits);
             if let Some(projection) = followed {
@@ -170,8 +181,20 @@ impl Runner {
         let thread = thread.map_err(|error| StartError(format!("no thread for the runner: {error}")))?;
         let (lines, stopping, clock) = (Arc::new(lines), Arc::default(), time);
         let shed_after = Millis::new(config.limits.shed_after_ms);
-        let handle =
-            Handle { queue, lines, stopping, fleets, clock, failure, projection, room, fixes, shed_after, measures };
+        let handle = Handle {
+            queue,
+            lines,
+            stopping,
+            fleets,
+            clock,
+            failure,
+            projection,
+            room,
+            fixes,
+            shed_after,
+            measures,
+            hub,
+        };
         Ok((handle, Self(thread)))
     }
 
@@ -185,7 +208,29 @@ impl Runner {
 /// How often to look whether what is done can become durable, where somebody else has a say in it.
 const LOOK: Duration = Duration::from_millis(50);
 
-fn run(mut world: World, jobs: &Queue<Job>, clock: &Clock, commits: &Commits) -> Result<(), Failed> {
+/// Has what was done kept, and told once that is so.
+fn keep(world: &mut World, commits: &Commits, press: &mut Press) -> Result<(), Failed> {
+    let records = world.ledger().take();
+    commits.push(&records)?;
+    let mut entries = Vec::new();
+    for record in &records {
+        entries.append(&mut press.write(record, world.state(&record.market)));
+    }
+    if !entries.is_empty() {
+        let hub = press.hub().clone();
+        commits.then(Box::new(move || hub.publish(entries)));
+    }
+    for (market, etas) in world.take_etas() {
+        let hub = press.hub().clone();
+        if let Some((market, _)) = hub.home(&market) {
+            commits.then(Box::new(move || hub.publish_etas(market, etas)));
+        }
+    }
+    world.note_told(press.last());
+    Ok(())
+}
+
+fn run(mut world: World, jobs: &Queue<Job>, clock: &Clock, commits: &Commits, press: &mut Press) -> Result<(), Failed> {
     let mut steps = Steps::default();
     loop {
         if let Some(news) = steps.watch(clock.wall_ahead()) {
@@ -193,7 +238,7 @@ fn run(mut world: World, jobs: &Queue<Job>, clock: &Clock, commits: &Commits) ->
         }
         let is_open = commits.is_open();
         world.pass_time(clock.now(), is_open);
-        commits.push(&world.ledger().take())?;
+        keep(&mut world, commits, press)?;
         let wait = clock.until(world.next_deadline().filter(|_| is_open));
         let wait = if commits.may_shut() { Some(wait.map_or(LOOK, |wait| wait.min(LOOK))) } else { wait };
         match jobs.next(wait) {
@@ -201,7 +246,7 @@ fn run(mut world: World, jobs: &Queue<Job>, clock: &Clock, commits: &Commits) ->
                 world.pass_time(clock.now(), commits.is_open());
                 world.ledger().settle(commits.durable());
                 let (reply, at_once) = job(&mut world);
-                commits.push(&world.ledger().take())?;
+                keep(&mut world, commits, press)?;
                 if at_once {
                     reply();
                 } else {
@@ -278,6 +323,12 @@ impl Handle {
         self.fleets.get(tenant)
     }
 
+    /// Where to look for a driver of a market.
+    pub(crate) fn beacon(&self, market: &MarketId, driver: &DriverId) -> Option<Beacon> {
+        let fleet = self.fleets.values().find(|fleet| fleet.market(driver).as_ref() == Some(market))?;
+        fleet.beacon(driver)
+    }
+
     /// Counts positions that no fleet looked at.
     pub(crate) fn count_fixes(&self, tally: &Tally) {
         self.fixes.count_all(tally);
@@ -291,6 +342,11 @@ impl Handle {
     /// The time of this machine, which tokens and keys go by: they are made elsewhere.
     pub(crate) fn wall_now(&self) -> Timestamp {
         self.clock.now() + self.clock.wall_ahead()
+    }
+
+    /// What happens, for those who follow it.
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
     }
 
     pub(crate) fn clock(&self) -> &Clock {

@@ -1,6 +1,7 @@
 //! The markets and what callers do with them. Everything here happens on the runner's thread.
 
 use super::Error;
+use super::etas::{Etas, Expected, Told};
 use super::figures::Figures;
 use super::fleet::{Fleet, Fleets, Sightings};
 use super::ledger::{Done, Ledger};
@@ -11,10 +12,11 @@ use crate::auth::{Caller, Grant, Link, Scope, TenantId};
 use crate::config::{MarketConfig, ServerConfig};
 use crate::journal::{Image, Moved};
 use crate::telemetry::Metrics;
+use crate::wire::EtaUpdate;
 use dispatch_core::{
-    Action, Actor, Command, ConfigError, ConfigProblem, Driver, DriverId, DriverSpec, Engine, Eta, Explanation,
-    FixRules, MarketId, Millis, Offer, OfferId, Opinion, Order, OrderId, OrderSpec, Position, Positions, PublicStatus,
-    Refusal, Role, Snapshot, Timestamp, TravelTime, WhyNot,
+    Action, Actor, Command, ConfigError, ConfigProblem, Driver, DriverId, DriverSpec, Engine, Explanation, FixRules,
+    MarketId, Millis, Offer, OfferId, Opinion, Order, OrderId, OrderSpec, Position, Positions, PublicStatus, Refusal,
+    Role, Snapshot, State, Timestamp, TravelTime, WhyNot,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -50,6 +52,8 @@ pub(crate) struct World {
     ledger: Ledger,
     /// Since when nothing can become durable, if nothing can.
     shut_since: Option<Timestamp>,
+    /// The last record that the feed tells of.
+    told: u64,
 }
 
 /// Whether a server with this configuration can begin with what was kept elsewhere: tries it, and takes as much memory again.
@@ -95,7 +99,7 @@ impl World {
         fits(config, &image)?;
         let Image { markets: mut kept, homes, keys, .. } = image;
         let (max_drivers, markets, ledger) = (config.fixes.max_drivers, Vec::new(), Ledger::new(keys));
-        let mut world = Self { markets, max_drivers, fleets, now, ledger, shut_since: None };
+        let mut world = Self { markets, max_drivers, fleets, now, ledger, shut_since: None, told: 0 };
         let travel: Arc<dyn TravelTime> = Arc::new(config.travel.clone());
         for market in &config.markets {
             let kept = kept.remove(&market.id);
@@ -144,7 +148,8 @@ impl World {
         let (id, tenant, area) = (id.clone(), tenant.clone(), area.clone());
         let (left, positions) = (BTreeSet::new(), Positions::default());
         let figures = Figures::new(metrics, &id, engine.state());
-        self.markets.push(Market { id, tenant, area, engine, sightings, fleet, left, positions, figures });
+        let etas = Etas::of(&engine, self.now);
+        self.markets.push(Market { id, tenant, area, engine, sightings, fleet, left, positions, figures, etas });
         Ok(())
     }
 
@@ -216,12 +221,27 @@ impl World {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        self.markets.iter().filter_map(|market| market.engine.next_deadline()).min()
+        self.markets.iter().filter_map(Market::next_deadline).min()
     }
 
     /// The server's time.
     pub(crate) fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// What a market is in by now.
+    pub(super) fn state(&self, market: &MarketId) -> Option<&State> {
+        self.markets.iter().find(|known| known.id == *market).map(Market::state)
+    }
+
+    /// Notes that the feed tells of all up to a record.
+    pub(super) fn note_told(&mut self, record: u64) {
+        self.told = record;
+    }
+
+    /// The last record that the feed tells of: what a reader sees now comes after it, and before the next.
+    pub(crate) fn told(&self) -> u64 {
+        self.told
     }
 
     /// Every market, whoever asks.
@@ -496,16 +516,26 @@ impl World {
     }
 
     /// When an order arrives; absent for one that has ended.
-    pub(crate) fn eta(&self, caller: &Caller, id: &OrderId) -> Result<Option<Eta>, Error> {
+    pub(crate) fn eta(&self, caller: &Caller, id: &OrderId) -> Result<(Option<Expected>, Vec<Told>), Error> {
         let (market, order) = self.order(caller, id)?;
-        Ok(market.engine.eta(&order.spec.id, self.now))
+        Ok((market.expected(&order.spec.id, self.now), market.etas.told(id).copied().collect()))
+    }
+
+    /// What is to be told of arrival times since the last call.
+    pub(super) fn take_etas(&mut self) -> Vec<(MarketId, Vec<EtaUpdate>)> {
+        let news = |market: &mut Market| {
+            let news = market.etas.take_news();
+            let news: Vec<_> = news.into_iter().map(|(order, told)| EtaUpdate::new(order, &told)).collect();
+            (!news.is_empty()).then(|| (market.id.clone(), news))
+        };
+        self.markets.iter_mut().filter_map(news).collect()
     }
 
     /// What a tracking link shows, and when that arrives.
-    pub(crate) fn tracked(&self, link: &Link) -> Option<(&Market, &Order, Option<Eta>)> {
+    pub(crate) fn tracked(&self, link: &Link) -> Option<(&Market, &Order, Option<Expected>)> {
         let market = self.markets.iter().find(|market| market.id == link.market && market.tenant == link.tenant)?;
         let order = market.state().orders.get(&link.order).filter(|order| order.times.placed == link.placed)?;
-        Some((market, order, market.engine.eta(&link.order, self.now)))
+        Some((market, order, market.expected(&link.order, self.now)))
     }
 
     /// Why an order has the driver it has, or none.

@@ -17,6 +17,7 @@ pub(crate) struct Metrics {
     pub(crate) connections: Connections,
     pub(crate) fixes: Fixes,
     pub(crate) journal: Journal,
+    pub(crate) streams: Streams,
     pub(crate) queue_depth: Gauge,
 }
 
@@ -63,9 +64,15 @@ impl Metrics {
             commit: histogram(&recorder, &table::COMMIT_TIME, &[]),
             batch: histogram(&recorder, &table::BATCH_RECORDS, &[]),
         };
+        let streams = Streams {
+            open: gauge(&recorder, &table::STREAMS, &[]),
+            ended: ENDED.map(|reason| counter(&recorder, &table::STREAMS_ENDED, &[reason])),
+            resets: counter(&recorder, &table::STREAM_RESETS, &[]),
+            replay_bytes: gauge(&recorder, &table::REPLAY_BYTES, &[]),
+        };
         gauge(&recorder, &table::BUILD, &[env!("CARGO_PKG_VERSION")]).set(1.0);
         let queue_depth = gauge(&recorder, &table::QUEUE_DEPTH, &[]);
-        Arc::new(Self { recorder, http, connections, fixes, journal, queue_depth })
+        Arc::new(Self { recorder, http, connections, fixes, journal, streams, queue_depth })
     }
 
     pub(crate) fn counter(&self, metric: &'static Metric, labels: &[&str]) -> Counter {
@@ -127,6 +134,32 @@ fn gauge(recorder: &PrometheusRecorder, metric: &'static Metric, labels: &[&str]
 
 fn histogram(recorder: &PrometheusRecorder, metric: &'static Metric, labels: &[&str]) -> Histogram {
     recorder.register_histogram(&key(metric, labels), &METADATA)
+}
+
+/// Streams of the feed.
+#[derive(Clone)]
+pub(crate) struct Streams {
+    pub(crate) open: Gauge,
+    pub(crate) resets: Counter,
+    pub(crate) replay_bytes: Gauge,
+    ended: [Counter; 4],
+}
+
+const ENDED: [&str; 4] = ["too_slow", "revoked", "over", "stopping"];
+
+/// Why the server ended a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamEnd {
+    TooSlow,
+    Revoked,
+    Over,
+    Stopping,
+}
+
+impl Streams {
+    pub(crate) fn ended(&self, why: StreamEnd) {
+        self.ended[why as usize].increment(1);
+    }
 }
 
 /// Requests.

@@ -10,7 +10,7 @@ mod trace;
 
 pub use admin::serve_admin;
 pub use log::{Telemetry, TelemetryError};
-pub(crate) use metrics::{Closed, FixOutcome, Fixes, Journal, Metrics, Open, Operation, Tally};
+pub(crate) use metrics::{Closed, FixOutcome, Fixes, Journal, Metrics, Open, Operation, StreamEnd, Streams, Tally};
 pub(crate) use request::{Problematic, Seen, observe};
 pub use table::metrics_markdown;
 pub(crate) use trace::{STEPS, TraceConfig};

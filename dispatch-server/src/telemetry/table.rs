@@ -123,6 +123,15 @@ table! {
     INDEX_DRIVERS: Gauge "dispatch_index_drivers" ["market"] "drivers" NONE
         "Drivers whom the index has a place for, with a position or not yet.";
 
+    STREAMS: Gauge "dispatch_streams_open" [] "streams" NONE
+        "Subscriptions of the feed that are open.";
+    STREAMS_ENDED: Counter "dispatch_streams_ended_total" ["reason"] "streams" NONE
+        "Subscriptions that the server ended: too_slow, revoked, over (the order left memory) or stopping.";
+    STREAM_RESETS: Counter "dispatch_stream_resets_total" [] "streams" NONE
+        "Streams that could not be gone on with where they were, and began anew from how things stood.";
+    REPLAY_BYTES: Gauge "dispatch_feed_replay_bytes" [] "bytes" NONE
+        "Memory of the entries that streams can be gone on with from.";
+
     QUEUE_DEPTH: Gauge "dispatch_runner_queue_depth" [] "requests" NONE
         "Requests waiting for the engine.";
     QUEUE_CAPACITY: Gauge "dispatch_runner_queue_capacity" [] "requests" NONE

@@ -1,7 +1,8 @@
 //! When an order arrives, and why it has the driver it has.
 
 use super::{DispatchName, HoldName, Id, Time, seconds};
-use dispatch_core::{Considered, Decision, DriverId, Eta, Exclusion, Explanation, Label, OrderId};
+use crate::runner::{Expected, Told};
+use dispatch_core::{Considered, Decision, DriverId, Exclusion, Explanation, Label, OrderId};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -14,13 +15,33 @@ pub(crate) struct EtaReply {
     /// `null` for an order that has ended.
     #[schema(required)]
     pub(crate) eta: Option<EtaBody>,
+    /// What was told so far: anew with each change by a minute, the last 32 since the server started.
+    #[schema(max_items = 32)]
+    pub(crate) history: Vec<ToldBody>,
+}
+
+/// What was told of an order's arrival.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ToldBody {
+    told_at: Time,
+    eta: EtaBody,
+}
+
+impl From<&Told> for ToldBody {
+    fn from(told: &Told) -> Self {
+        Self { told_at: told.at.into(), eta: told.expected.into() }
+    }
 }
 
 /// When an order arrives. The parts add up to the time until then.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct EtaBody {
-    /// When it is in the customer's hands.
+    /// When it is in the customer's hands, if all goes as planned.
     at: Time,
+    /// As likely before as after, by how far such estimates were off lately.
+    p50: Time,
+    /// Nine of ten arrive before.
+    p90: Time,
     /// Until the driver is at the pickup, through its earlier stops.
     #[schema(minimum = 0)]
     to_pickup_seconds: f64,
@@ -38,10 +59,12 @@ pub(crate) struct EtaBody {
     hand_off_seconds: f64,
 }
 
-impl From<Eta> for EtaBody {
-    fn from(eta: Eta) -> Self {
+impl From<Expected> for EtaBody {
+    fn from(Expected { eta, p50, p90 }: Expected) -> Self {
         Self {
             at: eta.at.into(),
+            p50: p50.into(),
+            p90: p90.into(),
             to_pickup_seconds: seconds(eta.to_pickup),
             preparation_left_seconds: seconds(eta.preparation_left),
             pickup_service_seconds: seconds(eta.pickup_service),

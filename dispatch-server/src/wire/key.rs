@@ -2,8 +2,8 @@
 
 use super::{EtaBody, Id, Lat, Lng, Secs, StatusName, Time, degrees};
 use crate::auth::{Key, KeyRecord, NewKey, Role, Scope};
-use crate::runner::Market;
-use dispatch_core::{DriverId, Eta, Fix, Label, MarketId, Millis, Order, OrderId, PlaceId, Timestamp};
+use crate::runner::{Expected, Market};
+use dispatch_core::{DriverId, Fix, Label, MarketId, Millis, Order, OrderId, PlaceId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
@@ -260,7 +260,7 @@ pub(crate) struct DriverSpot {
 }
 
 impl TrackReply {
-    pub(crate) fn new(market: &Market, order: &Order, eta: Option<Eta>, link_expires_at: Timestamp) -> Self {
+    pub(crate) fn new(market: &Market, order: &Order, eta: Option<Expected>, link_expires_at: Timestamp) -> Self {
         let (spec, times) = (&order.spec, &order.times);
         let is_on_board = times.picked_up.is_some() && !order.status.is_terminal();
         let fix = order.status.driver().filter(|_| is_on_board).and_then(|driver| market.fleet().last_fix(driver));

@@ -5,6 +5,7 @@
 mod advice;
 mod driver;
 mod explanation;
+mod feed;
 pub(crate) mod frame;
 mod key;
 mod lines;
@@ -20,6 +21,7 @@ mod values;
 pub(crate) use advice::*;
 pub(crate) use driver::*;
 pub(crate) use explanation::*;
+pub(crate) use feed::*;
 pub(crate) use key::*;
 pub(crate) use lines::*;
 pub(crate) use market::*;
@@ -35,6 +37,7 @@ use serde::Deserialize;
 pub(crate) use serde::Serialize as Answer;
 pub(crate) use serde::de::DeserializeOwned as Question;
 
+use order::fail_reason;
 use sha2::{Digest, Sha256};
 use strict::Strict;
 
@@ -102,9 +105,14 @@ fn field(path: &str, problem: &str) -> String {
 
 /// The JSON of an answer, as one line of text.
 pub(crate) fn body(value: &impl Answer) -> Vec<u8> {
-    let mut line = serde_json::to_vec(value).expect("answers have text keys and finite numbers");
-    line.push(b'\n');
-    line
+    let mut body = line(value);
+    body.push(b'\n');
+    body
+}
+
+/// The same without the end of the line.
+pub(crate) fn line(value: &impl Answer) -> Vec<u8> {
+    serde_json::to_vec(value).expect("answers have text keys and finite numbers")
 }
 
 /// The version of what an answer shows: a hash of its JSON, so it changes whenever the answer does, and only then.

@@ -2,7 +2,7 @@
 
 use super::{Id, OfferName, OfferText, PayBody, PlaceBody, StopReply, Time};
 use crate::runner::Market;
-use dispatch_core::{DriverId, Offer, OfferOutcome, OrderId, Timestamp};
+use dispatch_core::{DriverId, Offer, OfferOutcome, Order, OrderId, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -52,6 +52,24 @@ pub(crate) struct OfferedOrder {
     pay: PayBody,
 }
 
+impl OfferedOrder {
+    pub(crate) fn new(order: &Order) -> Self {
+        let spec = &order.spec;
+        Self {
+            id: spec.id.clone(),
+            pickup: (&spec.pickup).into(),
+            dropoff: (&spec.dropoff).into(),
+            distance_m: spec.pickup.position.distance(spec.dropoff.position).get(),
+            units: spec.units.get(),
+            pay: (&spec.pay).into(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> &OrderId {
+        &self.id
+    }
+}
+
 impl OfferReply {
     pub(crate) fn new(market: &Market, offer: &Offer, now: Timestamp) -> Self {
         let state = match offer.outcome {
@@ -61,17 +79,7 @@ impl OfferReply {
             Some(OfferOutcome::Declined) => OfferState::Declined,
             Some(OfferOutcome::Withdrawn) => OfferState::Withdrawn,
         };
-        let orders = offer.orders.iter().filter_map(|id| market.state().orders.get(id)).map(|order| {
-            let spec = &order.spec;
-            OfferedOrder {
-                id: spec.id.clone(),
-                pickup: (&spec.pickup).into(),
-                dropoff: (&spec.dropoff).into(),
-                distance_m: spec.pickup.position.distance(spec.dropoff.position).get(),
-                units: spec.units.get(),
-                pay: (&spec.pay).into(),
-            }
-        });
+        let orders = offer.orders.iter().filter_map(|id| market.state().orders.get(id)).map(OfferedOrder::new);
         Self {
             id: OfferName::text(market.id(), offer.id),
             driver: offer.driver.clone(),

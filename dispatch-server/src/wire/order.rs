@@ -411,12 +411,17 @@ impl OrderReply {
 
 fn reason(status: &DispatchStatus) -> Option<String> {
     match status {
-        DispatchStatus::Cancelled { reason } | DispatchStatus::Failed { reason: FailReason::Reported(reason) } => {
-            Some(reason.to_string())
-        }
-        DispatchStatus::Failed { reason: FailReason::NoDriver } => Some("no_driver".into()),
-        DispatchStatus::Failed { reason: FailReason::NeverFinished } => Some("never_finished".into()),
+        DispatchStatus::Cancelled { reason } => Some(reason.to_string()),
+        DispatchStatus::Failed { reason } => Some(fail_reason(reason)),
         _ => None,
+    }
+}
+
+pub(super) fn fail_reason(reason: &FailReason) -> String {
+    match reason {
+        FailReason::Reported(reason) => reason.to_string(),
+        FailReason::NoDriver => "no_driver".to_owned(),
+        FailReason::NeverFinished => "never_finished".to_owned(),
     }
 }
 

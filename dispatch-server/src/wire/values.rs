@@ -176,6 +176,12 @@ pub(crate) struct OfferText(String);
 #[expect(dead_code, reason = "the schema of the values, which are texts of Cursor")]
 pub(crate) struct CursorText(String);
 
+/// Where somebody is in the feed: the id of an event.
+#[derive(ToSchema)]
+#[schema(as = FeedCursor, pattern = "^[0-9a-f]{8}-[0-9]{1,19}-[0-9]{1,20}(-[0-9]{1,10})?$")]
+#[expect(dead_code, reason = "the schema of the values, which are texts of the feed's cursors")]
+pub(crate) struct FeedCursorText(String);
+
 /// Names an offer in all markets: the market and the number there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OfferName {

@@ -59,12 +59,14 @@ pub(crate) fn length(source: &Source) -> Option<Finding> {
         .then(|| source.finding(lines, format!("{lines} lines, more than {MAX_LINES}: split it along a real seam")))
 }
 
-/// Every crate takes its lints from its workspace.
+/// Every crate takes its lints from its workspace; but the fuzz targets, as libFuzzer's entry is unsafe.
 pub(crate) fn inherits_lints(source: &Source) -> Option<Finding> {
     let is_crate = source.path.ends_with("Cargo.toml") && source.text.lines().any(|line| line == "[package]");
     let mut after = source.text.lines().skip_while(|line| *line != "[lints]").skip(1);
     let inherits = after.next().is_some_and(|line| line.replace(' ', "") == "workspace=true");
-    (is_crate && !inherits).then(|| source.finding(1, "does not inherit the lints: `[lints]` with `workspace = true`"))
+    let is_fuzzed = source.text.lines().any(|line| line == "cargo-fuzz = true");
+    (is_crate && !inherits && !is_fuzzed)
+        .then(|| source.finding(1, "does not inherit the lints: `[lints]` with `workspace = true`"))
 }
 
 /// Whatever the project has cargo do is done with the versions in Cargo.lock, and changes none of them.
@@ -184,7 +186,7 @@ mod tests {
         assert!(lints("[package]\nname = \"x\""));
         assert!(lints("[package]\n[lints]\nrust.unsafe_code = \"allow\""));
         assert!(!lints("[package]\n[lints]\nworkspace = true"));
-        assert!(!lints("[workspace]"));
+        assert!(!lints("[workspace]") && !lints("[package]\n[package.metadata]\ncargo-fuzz = true"));
     }
 
     #[test]

@@ -1,0 +1,133 @@
+//! Where drivers are, for those who follow them: looked at ten times a second, and for whole markets once. So a fix costs nothing
+//! more, and who is told of a driver is told the newest.
+
+use super::subscription::Seat;
+use crate::runner::Fleet;
+use crate::wire::{self, Beside, DriverAt};
+use axum::body::Bytes;
+use dispatch_core::{DriverId, MarketId};
+use parking_lot::{Condvar, Mutex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often drivers that somebody follows are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// In so many looks the drivers of a market are looked at once.
+const LOOKS_PER_FRAME: u64 = 10;
+
+/// Who follows drivers.
+pub(super) struct Live {
+    followers: Mutex<Followers>,
+    changed: Condvar,
+    markets: BTreeMap<u16, Market>,
+}
+
+#[derive(Default)]
+struct Followers {
+    /// Of one driver each, by their addresses.
+    drivers: BTreeMap<usize, Arc<Seat>>,
+    /// Of whole markets.
+    markets: Vec<(u16, Arc<Seat>)>,
+    closed: bool,
+}
+
+struct Market {
+    id: MarketId,
+    fleet: Arc<Fleet>,
+    /// Where all of its drivers were at the last look, if anybody asked since.
+    all: Mutex<Option<Bytes>>,
+}
+
+impl Live {
+    pub(super) fn start(markets: BTreeMap<u16, (MarketId, Arc<Fleet>)>) -> std::io::Result<Arc<Self>> {
+        let market = |(number, (id, fleet))| (number, Market { id, fleet, all: Mutex::default() });
+        let markets = markets.into_iter().map(market).collect();
+        let live = Arc::new(Self { followers: Mutex::default(), changed: Condvar::new(), markets });
+        let looker = live.clone();
+        std::thread::Builder::new().name("positions".into()).spawn(move || looker.run())?;
+        Ok(live)
+    }
+
+    pub(super) fn follow(&self, seat: &Arc<Seat>, anybody: bool) {
+        let mut followers = self.followers.lock();
+        if anybody {
+            followers.drivers.insert(Arc::as_ptr(seat).addr(), seat.clone());
+            self.changed.notify_one();
+        } else {
+            followers.drivers.remove(&Arc::as_ptr(seat).addr());
+        }
+    }
+
+    pub(super) fn follow_market(&self, seat: &Arc<Seat>, market: u16) {
+        self.followers.lock().markets.push((market, seat.clone()));
+        self.changed.notify_one();
+    }
+
+    pub(super) fn leave(&self, seat: &Arc<Seat>) {
+        let mut followers = self.followers.lock();
+        followers.drivers.remove(&Arc::as_ptr(seat).addr());
+        followers.markets.retain(|(_, other)| !Arc::ptr_eq(other, seat));
+    }
+
+    pub(super) fn close(&self) {
+        self.followers.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    fn run(&self) {
+        let mut due = Instant::now();
+        for look in 0_u64.. {
+            let mut followers = self.followers.lock();
+            self.changed.wait_while(&mut followers, |followers| {
+                !followers.closed && followers.drivers.is_empty() && followers.markets.is_empty()
+            });
+            due = (due + LOOK).max(Instant::now());
+            self.changed.wait_while_for(&mut followers, |followers| !followers.closed, due - Instant::now());
+            if followers.closed {
+                return;
+            }
+            for seat in followers.drivers.values() {
+                seat.look();
+            }
+            let markets = if look % LOOKS_PER_FRAME == 0 { followers.markets.clone() } else { Vec::new() };
+            drop(followers);
+            self.tell(&markets);
+        }
+    }
+
+    fn tell(&self, followers: &[(u16, Arc<Seat>)]) {
+        for (number, market) in &self.markets {
+            let mut followers = followers.iter().filter(|(followed, _)| followed == number).peekable();
+            if followers.peek().is_none() {
+                continue;
+            }
+            market.all.lock().take();
+            let moved = market.frame(false);
+            for (_, seat) in followers {
+                seat.tell_moved(*number, &moved);
+            }
+        }
+    }
+
+    /// Where all drivers of a market are, as of the last look.
+    pub(super) fn all(&self, market: u16) -> Bytes {
+        let market = &self.markets[&market];
+        market.all.lock().get_or_insert_with(|| market.frame(true)).clone()
+    }
+}
+
+impl Market {
+    fn frame(&self, all: bool) -> Bytes {
+        let mut positions = Vec::new();
+        let tell = |driver: &DriverId, seen| positions.push(DriverAt::new(driver.clone(), seen));
+        if all {
+            self.fleet.each(&self.id, tell);
+        } else {
+            self.fleet.each_moved(&self.id, tell);
+        }
+        let at = self.fleet.now().into();
+        wire::line(&Beside::Locations { market: self.id.clone(), at, positions }).into()
+    }
+}
