@@ -34,12 +34,12 @@ impl Way {
         }
     }
 
-    /// How many connections have a request under way at once.
-    fn connections(self) -> u32 {
+    /// How many connections each of two threads has, all with a request under way at once.
+    fn connections(self) -> usize {
         match self {
             Self::Binary => 1,
             Self::JsonBatch => 4,
-            Self::JsonSingle => 32,
+            Self::JsonSingle => 64,
         }
     }
 }
@@ -179,7 +179,7 @@ impl Frames<()> {
         state: &State,
         drivers: &[Driver],
         batch: usize,
-    ) -> Result<Frames<impl FnMut(&[u8]) -> Result<(u64, u64), String>>, String> {
+    ) -> Result<Frames<impl FnMut(&[u8]) -> Result<(u64, u64), String> + use<>>, String> {
         let ids: Vec<_> = drivers.iter().map(|driver| driver.id.clone()).collect();
         let report = state.frames(&ids)?;
         let numbered: Vec<_> = drivers.iter().zip(0..).collect();
@@ -215,22 +215,31 @@ fn over_http(drivers: &[Driver], options: &Options, way: Way) -> Result<Measured
     let server = Server::start(["--saturate", way.name(), "--serve", "nowhere"])?;
     let address = server.url.trim_start_matches("http://").to_owned();
     employ(&address, &drivers.iter().map(|driver| driver.id.clone()).collect::<Vec<_>>())?;
-    let connections = way.connections();
     let mut senders = Vec::new();
-    for drivers in drivers.chunks(drivers.len().div_ceil(connections as usize)) {
-        let requests = if way == Way::JsonSingle { singles(drivers) } else { batches(drivers, options.batch) };
-        senders.push((Connection::open(&address)?, requests));
+    for drivers in drivers.chunks(drivers.len().div_ceil(2)) {
+        let mut connections = Vec::new();
+        for drivers in drivers.chunks(drivers.len().div_ceil(way.connections())) {
+            let requests = if way == Way::JsonSingle { singles(drivers) } else { batches(drivers, options.batch) };
+            connections.push((Connection::open(&address)?, requests));
+        }
+        senders.push(connections);
     }
     let (began, before) = (Instant::now(), cpu_seconds(server.process.id()));
     let end = began + Duration::from_secs(options.seconds.into());
-    let send = |(mut connection, mut requests): (Connection, Vec<Request>)| {
+    let send = |mut connections: Vec<(Connection, Vec<Request>)>| {
         let mut taken = Taken::default();
-        while Instant::now() < end {
-            for request in &mut requests {
-                taken.note(request.count, connection.ask(request.now()));
-                if Instant::now() >= end {
-                    break;
-                }
+        for turn in 0.. {
+            // As many clients would: nobody waits for the answer of another.
+            for (connection, requests) in &mut connections {
+                let turn = turn % requests.len();
+                // One that fails is noted when there is no answer.
+                let _ = connection.send(requests[turn].now());
+            }
+            for (connection, requests) in &mut connections {
+                taken.note(requests[turn % requests.len()].count, connection.receive());
+            }
+            if Instant::now() >= end {
+                break;
             }
         }
         taken
@@ -305,7 +314,7 @@ fn batches(drivers: &[Driver], batch: usize) -> Vec<Request> {
     batch(0).chain(batch(1)).map(request).collect()
 }
 
-/// A connection that asks one thing after the other.
+/// A connection with one request under way at most.
 struct Connection {
     stream: BufReader<TcpStream>,
     line: String,
@@ -319,17 +328,20 @@ impl Connection {
         Ok(Self { stream: BufReader::new(stream), line: String::new(), body: Vec::new() })
     }
 
-    /// Sends a request and says how many positions moved their drivers.
-    fn ask(&mut self, request: &[u8]) -> Result<u64, String> {
-        let status = self.exchange(request).map_err(|error| error.to_string())?;
+    fn send(&mut self, request: &[u8]) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(request)
+    }
+
+    /// Says how many positions of the request that was sent moved their drivers.
+    fn receive(&mut self) -> Result<u64, String> {
+        let status = self.read_answer().map_err(|error| error.to_string())?;
         if status / 100 != 2 {
             return Err(format!("{status}: {}", String::from_utf8_lossy(&self.body)));
         }
         Ok(self.body.windows(7).filter(|word| word == b"\"moved\"").count() as u64)
     }
 
-    fn exchange(&mut self, request: &[u8]) -> std::io::Result<u16> {
-        self.stream.get_mut().write_all(request)?;
+    fn read_answer(&mut self) -> std::io::Result<u16> {
         let (mut status, mut length) = (0, 0);
         loop {
             self.line.clear();
@@ -358,7 +370,8 @@ fn employ(address: &str, drivers: &[DriverId]) -> Result<(), String> {
                 "PUT /v1/drivers/{id} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {ADMIN}\r\n\
                  content-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
             );
-            connection.ask(request.as_bytes())?;
+            connection.send(request.as_bytes()).map_err(|error| error.to_string())?;
+            connection.receive()?;
         }
         Ok(())
     };

@@ -191,8 +191,11 @@ impl State {
     /// Takes in frames of positions as a connection does, for measurements, of the tenant `default`: the drivers are those that a frame
     /// numbers from 0. Gives how many positions moved their drivers, and how many did not.
     #[doc(hidden)]
-    pub fn frames(&self, drivers: &[DriverId]) -> Result<impl FnMut(&[u8]) -> Result<(u64, u64), String>, String> {
-        let mut session = Session::new(self, Principal::anybody());
+    pub fn frames(
+        &self,
+        drivers: &[DriverId],
+    ) -> Result<impl FnMut(&[u8]) -> Result<(u64, u64), String> + use<>, String> {
+        let mut session = Session::new(self, Principal::anybody().into());
         session.number(0, drivers).map_err(|error| error.to_string())?;
         Ok(move |frame: &[u8]| {
             let receipt = session.report_frame(frame).map_err(|error| error.to_string())?;

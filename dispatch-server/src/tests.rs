@@ -152,7 +152,7 @@ async fn a_long_list_shows_what_is_ones_own_and_nothing_of_others() {
     let server = Server::with(&keys()).await;
     // Between two orders of `q` lie more of `p` than the runner looks at in one go.
     let submit = |world: &mut World| {
-        let caller = Caller { who: Principal::anybody(), address: None, user_agent: None, once: None };
+        let caller = Caller { who: Principal::anybody().into(), address: None, user_agent: None, once: None };
         for number in 0..25_000 {
             let spec = |place| {
                 let mut spec = OrderSpec::new(
@@ -245,7 +245,7 @@ async fn positions_give_way_while_commands_wait() {
     let server = Server::start().await;
     server.driver("", "ana").await;
     let fix = json!({"lat": 52.52, "lng": 13.4});
-    let mut session = Session::new(&server.state, Principal::anybody());
+    let mut session = Session::new(&server.state, Principal::anybody().into());
     let ana = "ana".parse().unwrap();
     session.number(0, &[ana]).unwrap();
     let frame = encode_frame(START, &[], false);

@@ -1,5 +1,7 @@
 //! Positions as they come: with how a driver moves, as lines, and as often as is set.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use common::contract::Contract;
@@ -34,8 +36,7 @@ async fn one_bad_line_does_not_refuse_the_rest() {
     let counted: Vec<_> = outcomes.iter().filter(|(_, count)| **count != 0).collect();
     assert_eq!(json!(counted), json!([["invalid", 3], ["moved", 3], ["unknown_driver", 1]]));
     let rejected = answer.body["rejected"].as_array().unwrap();
-    let listed: Vec<_> =
-        rejected.iter().map(|line| (line["line"].as_u64().unwrap(), line["outcome"].as_str().unwrap()));
+    let listed = rejected.iter().map(|line| (line["line"].as_u64().unwrap(), line["outcome"].as_str().unwrap()));
     let listed: Vec<_> = listed.collect();
     assert_eq!(listed, [(4, "invalid"), (5, "invalid"), (6, "invalid"), (7, "unknown_driver")]);
     assert!(rejected[0]["detail"].as_str().unwrap().starts_with("lat: "), "{}", rejected[0]);

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// What a key is for.
@@ -236,7 +237,7 @@ pub(crate) enum Rate {
 /// Who makes a request, and from where.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    pub(crate) who: Principal,
+    pub(crate) who: Arc<Principal>,
     pub(crate) address: Option<IpAddr>,
     pub(crate) user_agent: Option<String>,
     /// Whether what it asks is to be carried out once.

@@ -128,7 +128,7 @@ struct Channel {
 }
 
 /// What there is for a subscription.
-pub(super) enum Due {
+pub(super) enum Taken {
     Nothing,
     Entries(Vec<Arc<Entry>>),
     /// More waits than may, or some of it is gone.
@@ -388,12 +388,12 @@ impl Ring {
     }
 
     /// The next entries of some topics from a number on; moves the number behind them. No more than `allowed` may wait.
-    pub(super) fn take(&self, topics: &[Topic], next: &mut u64, allowed: &mut usize, queue: usize) -> Due {
+    pub(super) fn take(&self, topics: &[Topic], next: &mut u64, allowed: &mut usize, queue: usize) -> Taken {
         let channels: Vec<_> = topics.iter().filter_map(|topic| self.channels.get(topic)).collect();
         let (mut numbers, mut waiting) = (Vec::new(), 0);
         for channel in channels {
             if channel.dropped > *next {
-                return Due::TooMuch;
+                return Taken::TooMuch;
             }
             let from = channel.entries.partition_point(|number| number < next);
             waiting += channel.entries.len() - from;
@@ -401,7 +401,7 @@ impl Ring {
         }
         // Who comes back may have much to catch up with, and no more after that.
         if waiting > (*allowed).max(queue) {
-            return Due::TooMuch;
+            return Taken::TooMuch;
         }
         *allowed = waiting;
         numbers.sort_unstable();
@@ -413,6 +413,6 @@ impl Ring {
             self.first + self.entries.len() as u64
         };
         let entry = |number: u64| self.entries[(number - self.first) as usize].clone();
-        if numbers.is_empty() { Due::Nothing } else { Due::Entries(numbers.into_iter().map(entry).collect()) }
+        if numbers.is_empty() { Taken::Nothing } else { Taken::Entries(numbers.into_iter().map(entry).collect()) }
     }
 }

@@ -17,6 +17,28 @@ const LOOK: Duration = Duration::from_millis(100);
 /// In so many looks the drivers of a market are looked at once.
 const LOOKS_PER_FRAME: u64 = 10;
 
+/// Where the drivers of a market are: made once, and shared by all who are told.
+#[derive(Clone)]
+pub(crate) struct Frame {
+    /// As an event of a stream.
+    pub(crate) text: Bytes,
+    /// The JSON in it.
+    pub(crate) json: Bytes,
+}
+
+impl Frame {
+    fn new(beside: &Beside) -> Self {
+        let (json, mut text) = (wire::line(beside), Vec::new());
+        wire::write_event(beside.name(), None, &json, &mut text);
+        let (text, end) = (Bytes::from(text), json.len() + EVENT_END);
+        let json = text.slice(text.len() - end..text.len() - EVENT_END);
+        Self { text, json }
+    }
+}
+
+/// So many bytes end an event.
+const EVENT_END: usize = 2;
+
 /// Who follows drivers.
 pub(super) struct Live {
     followers: Mutex<Followers>,
@@ -37,7 +59,7 @@ struct Market {
     id: MarketId,
     fleet: Arc<Fleet>,
     /// Where all of its drivers were at the last look, if anybody asked since.
-    all: Mutex<Option<Bytes>>,
+    all: Mutex<Option<Frame>>,
 }
 
 impl Live {
@@ -112,14 +134,14 @@ impl Live {
     }
 
     /// Where all drivers of a market are, as of the last look.
-    pub(super) fn all(&self, market: u16) -> Bytes {
+    pub(super) fn all(&self, market: u16) -> Frame {
         let market = &self.markets[&market];
         market.all.lock().get_or_insert_with(|| market.frame(true)).clone()
     }
 }
 
 impl Market {
-    fn frame(&self, all: bool) -> Bytes {
+    fn frame(&self, all: bool) -> Frame {
         let mut positions = Vec::new();
         let tell = |driver: &DriverId, seen| positions.push(DriverAt::new(driver.clone(), seen));
         if all {
@@ -128,6 +150,6 @@ impl Market {
             self.fleet.each_moved(&self.id, tell);
         }
         let at = self.fleet.now().into();
-        wire::line(&Beside::Locations { market: self.id.clone(), at, positions }).into()
+        Frame::new(&Beside::Locations { market: self.id.clone(), at, positions })
     }
 }

@@ -1,11 +1,11 @@
 //! One who follows something.
 
 use super::cursor::Cursor;
-use super::hub::{Due, Entry, Gone, Hub, Topic};
+use super::hub::{Entry, Gone, Hub, Taken, Topic};
+use super::live::Frame;
 use crate::auth::TenantId;
 use crate::runner::Beacon;
 use crate::wire::EtaUpdate;
-use axum::body::Bytes;
 use dispatch_core::{DriverId, Fix, Motion, OrderId};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub(super) struct Seat {
 struct Beside {
     follows: Option<Follows>,
     /// The newest positions of each market that is followed as a whole.
-    frames: BTreeMap<u16, Frame>,
+    frames: BTreeMap<u16, Due>,
     etas: BTreeMap<OrderId, Arc<EtaUpdate>>,
 }
 
@@ -36,13 +36,13 @@ struct Follows {
 }
 
 /// What is to be told of a market's positions.
-enum Frame {
+enum Due {
     /// Nothing.
     Told,
     /// All of them: none were told, or those before were not taken in time.
     All,
     /// Those that moved.
-    Moved(Bytes),
+    Moved(Frame),
 }
 
 impl Seat {
@@ -68,10 +68,10 @@ impl Seat {
     }
 
     /// Those of a market who moved; where the last ones were not taken, all are to be told anew.
-    pub(super) fn tell_moved(&self, market: u16, moved: &Bytes) {
+    pub(super) fn tell_moved(&self, market: u16, moved: &Frame) {
         let mut beside = self.beside.lock();
         let Some(frame) = beside.frames.get_mut(&market) else { return };
-        *frame = if matches!(frame, Frame::Told) { Frame::Moved(moved.clone()) } else { Frame::All };
+        *frame = if matches!(frame, Due::Told) { Due::Moved(moved.clone()) } else { Due::All };
         drop(beside);
         self.wake();
     }
@@ -82,8 +82,8 @@ pub(crate) enum News {
     Entries(Vec<Arc<Entry>>),
     /// Where the driver is that it follows.
     Location(DriverId, (Fix, Motion)),
-    /// The JSON of where the drivers of a market are.
-    Locations(Bytes),
+    /// Where the drivers of a market are.
+    Locations(Frame),
     Eta(Arc<EtaUpdate>),
     /// Nothing, for so long that somebody may wonder.
     Beat,
@@ -150,7 +150,7 @@ impl Subscription {
 
     /// Is told where the drivers of a market are from now on.
     pub(crate) fn follow_market(&self, market: u16) {
-        self.seat.beside.lock().frames.insert(market, Frame::All);
+        self.seat.beside.lock().frames.insert(market, Due::All);
         self.hub.live().follow_market(&self.seat, market);
     }
 
@@ -183,11 +183,11 @@ impl Subscription {
     fn take(&mut self) -> Option<News> {
         loop {
             let queue = self.hub.limits.queue;
-            let due = self.hub.ring.lock().take(&self.topics, &mut self.next, &mut self.allowed, queue);
-            match due {
-                Due::Nothing => break,
-                Due::TooMuch => return Some(News::TooSlow),
-                Due::Entries(mut entries) => {
+            let taken = self.hub.ring.lock().take(&self.topics, &mut self.next, &mut self.allowed, queue);
+            match taken {
+                Taken::Nothing => break,
+                Taken::TooMuch => return Some(News::TooSlow),
+                Taken::Entries(mut entries) => {
                     entries.retain(|entry| self.shows(entry));
                     if !entries.is_empty() {
                         return Some(News::Entries(entries));
@@ -206,12 +206,12 @@ impl Subscription {
                 return Some(News::Location(follows.driver.clone(), seen));
             }
         }
-        let due = beside.frames.iter_mut().find(|(_, frame)| !matches!(frame, Frame::Told));
-        let (market, frame) = due.map(|(market, frame)| (*market, std::mem::replace(frame, Frame::Told)))?;
+        let due = beside.frames.iter_mut().find(|(_, frame)| !matches!(frame, Due::Told));
+        let (market, frame) = due.map(|(market, frame)| (*market, std::mem::replace(frame, Due::Told)))?;
         drop(beside);
         Some(News::Locations(match frame {
-            Frame::Moved(moved) => moved,
-            Frame::Told | Frame::All => self.hub.live().all(market),
+            Due::Moved(moved) => moved,
+            Due::Told | Due::All => self.hub.live().all(market),
         }))
     }
 

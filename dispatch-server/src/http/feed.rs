@@ -172,7 +172,7 @@ enum Credential {
 
 impl Guard {
     pub(super) fn new(state: &State, key: Option<&str>, caller: &Caller) -> Self {
-        let credential = Credential::Key(key.map(str::to_owned), caller.who.clone().into());
+        let credential = Credential::Key(key.map(str::to_owned), caller.who.clone());
         Self { state: state.clone(), credential, changes: state.auth().changes() }
     }
 
@@ -238,11 +238,7 @@ impl Stream {
                     }
                 }
                 News::Location(driver, seen) => text_of(&Beside::LocationUpdate(DriverAt::new(driver, seen))),
-                News::Locations(json) => {
-                    let mut text = Vec::with_capacity(json.len() + 64);
-                    event("locations", None, &json, &mut text);
-                    text.into()
-                }
+                News::Locations(frame) => frame.text,
                 News::Eta(eta) => text_of(&Beside::EtaUpdate(Box::new((*eta).clone()))),
             };
             return (Some(self), text);
@@ -255,7 +251,7 @@ impl Stream {
             Audience::Known => {
                 let mut text = Vec::new();
                 for entry in entries {
-                    event(entry.name, Some(&entry.cursor.to_string()), &entry.json, &mut text);
+                    wire::write_event(entry.name, Some(&entry.cursor.to_string()), &entry.json, &mut text);
                 }
                 Some(text.into())
             }
@@ -292,22 +288,8 @@ pub(super) fn follow(state: &State, subscription: &Subscription, entries: &[Arc<
 
 fn text_of(beside: &Beside) -> Bytes {
     let mut text = Vec::new();
-    event(beside.name(), beside.id(), &wire::line(beside), &mut text);
+    wire::write_event(beside.name(), beside.id(), &wire::line(beside), &mut text);
     text.into()
-}
-
-/// One event as the format has it: <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
-fn event(name: &str, id: Option<&str>, json: &[u8], into: &mut Vec<u8>) {
-    into.extend_from_slice(b"event: ");
-    into.extend_from_slice(name.as_bytes());
-    if let Some(id) = id {
-        into.extend_from_slice(b"\nid: ");
-        into.extend_from_slice(id.as_bytes());
-    }
-    // JSON has no line breaks outside of its texts, and there they are escaped.
-    into.extend_from_slice(b"\ndata: ");
-    into.extend_from_slice(json);
-    into.extend_from_slice(b"\n\n");
 }
 
 fn answer(stream: Stream) -> Response {

@@ -103,7 +103,7 @@ pub(super) async fn link(
     };
     let (market, placed) = state.look(caller.clone(), find).await?;
     let expires_at = state.handle().now() + body.valid_for();
-    let link = Link { tenant: caller.who.scope.tenant, market, order: id.clone(), placed, expires_at };
+    let link = Link { tenant: caller.who.scope.tenant.clone(), market, order: id.clone(), placed, expires_at };
     let token = change(state, move |state| state.auth().sign(&link)).await?;
     Ok(ok(&LinkReply { order: id, token, expires_at: expires_at.into() }))
 }

@@ -41,6 +41,7 @@ use extract::IfNoneMatch;
 use problem::Problem;
 use routes::{Access, ROUTES, Route};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// All routes of the server, ready to be nested into another application or served as they are.
 ///
@@ -118,7 +119,7 @@ async fn guard(
         }
     }
     let user_agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);
-    let mut caller = Caller { who: principal, address, user_agent, once: None };
+    let mut caller = Caller { who: Arc::new(principal), address, user_agent, once: None };
     let mut request = Request::from_parts(parts, body);
     if route.is_command()
         && let Some(key) = extract::idempotency_key(request.headers())?

@@ -290,7 +290,7 @@ async fn tell(
             News::TooSlow => return drop(told.send(Tell::Over(number, StreamEnd::TooSlow)).await),
             News::Stopping => return,
             News::Location(driver, seen) => beside(Beside::LocationUpdate(DriverAt::new(driver, seen))),
-            News::Locations(json) => wire::of_subscription(number, &json),
+            News::Locations(frame) => wire::of_subscription(number, &frame.json),
             News::Eta(eta) => beside(Beside::EtaUpdate(Box::new((*eta).clone()))),
             News::Entries(entries) => {
                 feed::follow(&state, &subscription, &entries, false);

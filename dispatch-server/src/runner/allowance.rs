@@ -80,7 +80,7 @@ mod tests {
             let (allowance, rate) = (Allowance::new(), ReportRate::new(per_second.into(), burst));
             let (mut now, mut left) = (Timestamp::from_millis(1_000_000), rate.at_once);
             for step in steps {
-                now = now + Millis::new(step);
+                now += Millis::new(step);
                 left = (left + step * 1_000).min(rate.at_once);
                 let allowed = left >= rate.each;
                 left -= if allowed { rate.each } else { 0 };

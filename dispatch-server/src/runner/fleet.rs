@@ -194,18 +194,18 @@ impl Fleet {
         for (chunk, begin) in items.chunks(AT_ONCE).zip((0..).step_by(AT_ONCE)) {
             // Whoever comes or moves meanwhile does not wait for more than these.
             let posts = self.posts.read();
+            let post = |item: &Item| posts.get(&item.driver).filter(|post| covers(who, &item.driver, post));
+            // All are looked up first: then waiting for the memory of one is waiting for that of others, too.
+            let found: Vec<_> = chunk.iter().map(|item| item.as_ref().ok().and_then(post)).collect();
             let mut run = Run::new(self, now, chunk.len(), &mut judge);
-            for (item, number) in chunk.iter().zip(begin..) {
-                let Ok(item) = item else {
-                    (run.judged)(number, FixOutcome::Invalid);
-                    continue;
-                };
-                match posts.get(&item.driver).filter(|post| covers(who, &item.driver, post)) {
-                    Some(post) => {
+            for ((item, post), number) in chunk.iter().zip(&found).zip(begin..) {
+                match (item, post) {
+                    (Ok(item), Some(post)) => {
                         let fix = Fix { position: item.position, at: item.at.unwrap_or(now) };
                         run.add(number, post, fix, item.motion);
                     }
-                    None => (run.judged)(number, FixOutcome::UnknownDriver),
+                    (Ok(_), None) => (run.judged)(number, FixOutcome::UnknownDriver),
+                    (Err(_), _) => (run.judged)(number, FixOutcome::Invalid),
                 }
             }
             run.end();

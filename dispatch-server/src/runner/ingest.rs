@@ -22,7 +22,7 @@ pub(crate) struct Receipt {
 /// A sender of positions and the drivers it has numbered.
 pub(crate) struct Session {
     state: State,
-    who: Principal,
+    who: Arc<Principal>,
     /// Absent for a tenant without a market.
     fleet: Option<Arc<Fleet>>,
     seats: Vec<Seat>,
@@ -46,7 +46,7 @@ pub(crate) enum NumberError {
 
 impl Session {
     /// A session of a sender who may report positions, whose drivers are not numbered yet.
-    pub(crate) fn new(state: &State, who: Principal) -> Self {
+    pub(crate) fn new(state: &State, who: Arc<Principal>) -> Self {
         let fleet = state.handle().fleet(&who.scope.tenant).cloned();
         Self { state: state.clone(), who, fleet, seats: Vec::new() }
     }
@@ -151,7 +151,7 @@ mod tests {
     use crate::Sources;
     use crate::auth::{Grant, Scope};
     use crate::wire::frame::{FrameFix, encode_frame};
-    use dispatch_core::{FixRules, MarketId, Millis, Position, Timestamp};
+    use dispatch_core::{FixRules, MarketId, Millis, Motion, Position, Timestamp};
     use proptest::prelude::*;
 
     const NOW: i64 = 1_767_225_600_000;
@@ -195,7 +195,7 @@ mod tests {
         let berlin = market("berlin");
         fleet(&state).register(&id("ana"), &berlin);
         fleet(&state).register(&id("bob"), &berlin);
-        let mut session = Session::new(&state, Principal::anybody());
+        let mut session = Session::new(&state, Principal::anybody().into());
         assert_eq!(session.number(0, &[id("ana"), id("nobody"), id("bob")]), Ok(3));
         let receipt = report(
             &mut session,
@@ -245,7 +245,7 @@ mod tests {
         let northern = Scope { markets: Some([MarketId::new("north").unwrap()].into()), ..Scope::default() };
         let narrow = Principal { scope: northern, ..Principal::anybody() };
         let own = Principal { grant: Grant::Driver(id("ana")), ..Principal::anybody() };
-        let mut sessions = [Principal::anybody(), narrow, own].map(|who| Session::new(&state, who));
+        let mut sessions = [Principal::anybody(), narrow, own].map(|who| Session::new(&state, who.into()));
         for session in &mut sessions {
             assert_eq!(session.number(0, &[id("bob"), id("ana")]), Ok(2));
         }
@@ -271,7 +271,7 @@ mod tests {
     fn numbers_follow_each_other_and_are_few() {
         let (state, _) = server(&["limits.session_drivers=3", "limits.batch_fixes=2"]);
         fleet(&state).register(&id("ana"), &market("berlin"));
-        let mut session = Session::new(&state, Principal::anybody());
+        let mut session = Session::new(&state, Principal::anybody().into());
         assert_eq!(session.number(1, &[id("ana")]), Err(NumberError::Gap { first: 1, numbered: 0 }));
         assert_eq!(session.number(0, &["a", "b", "c"].map(id)), Ok(3));
         assert_eq!(session.number(2, &["d", "e"].map(id)), Err(NumberError::TooMany { count: 4, most: 3 }));
@@ -287,7 +287,7 @@ mod tests {
         let (state, clock) = server(&["rates.positions_per_second=10", "fixes.burst=100"]);
         fleet(&state).register(&id("ana"), &market("berlin"));
         let who = Principal { rate: crate::auth::Rate::Times(1.0), id: "a".into(), ..Principal::anybody() };
-        let mut session = Session::new(&state, who);
+        let mut session = Session::new(&state, who.into());
         session.number(0, &[id("ana")]).unwrap();
         assert_eq!(report(&mut session, &[fix(0, 0, 0); 10]).tally.of(Stale), 9);
         let refused = report(&mut session, &[fix(0, 0, 0); 10]);
@@ -296,12 +296,7 @@ mod tests {
         clock.advance(Millis::from_secs(1));
         let item = |after: i64| {
             let at = Some(Timestamp::from_millis(NOW + after));
-            Ok(Item {
-                driver: id("ana"),
-                position: Position::new(52.52, 13.4).unwrap(),
-                at,
-                motion: Default::default(),
-            })
+            Ok(Item { driver: id("ana"), position: Position::new(52.52, 13.4).unwrap(), at, motion: Motion::default() })
         };
         let receipt = session.report_items(&[item(1), Err("no item".into()), item(2), item(2)]);
         assert_eq!((receipt.tally.of(Moved), receipt.tally.of(Stale), receipt.refused), (2, 1, vec![(1, Invalid)]));
@@ -333,7 +328,7 @@ mod tests {
                     let driver = names[fix.driver as usize].clone();
                     Ok(Item { driver, position: read.position, at: Some(read.at), motion })
                 }).collect();
-                let mut session = Session::new(&state, who.clone());
+                let mut session = Session::new(&state, who.clone().into());
                 session.number(0, &names).unwrap();
                 let receipt = match way {
                     0 => report(&mut session, &fixes),

@@ -10,7 +10,7 @@ use dispatch_core::{
     Driver, DriverId, DriverSpec, Fix, Heading, Label, MarketId, Meters, Motion, OrderId, PlannedShift, Position,
     Rating, Shift, Skill, Stop, StopKind, Timestamp, Units, Vehicle,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -155,8 +155,18 @@ fn motion(
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReportPositions {
     /// Each is judged by itself; one that does not do leaves the others alone. At most 1,000.
-    #[schema(max_items = 1000)]
-    positions: Vec<DriverPosition>,
+    #[schema(value_type = Vec<DriverPosition>, max_items = 1000)]
+    positions: Vec<ReadItem>,
+}
+
+/// An item as it is wanted, so that nothing larger is kept of a batch.
+#[derive(Debug)]
+struct ReadItem(Result<Item, String>);
+
+impl<'de> Deserialize<'de> for ReadItem {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        DriverPosition::deserialize(from).map(|item| Self(Ok(item.into_core())))
+    }
 }
 
 /// The same, whatever the items are.
@@ -170,7 +180,7 @@ impl ReportPositions {
     /// Reads a batch: each item as it is, or what is wrong with it. That one does not do is only looked for where something does not.
     pub(crate) fn read(body: &[u8]) -> Result<Vec<Result<Item, String>>, Invalid> {
         if let Some(Self { positions }) = parse_if_valid(body) {
-            return Ok(positions.into_iter().map(|item| Ok(item.into_core())).collect());
+            return Ok(positions.into_iter().map(|ReadItem(item)| item).collect());
         }
         let AnyPositions { positions } = parse(body)?;
         Ok(positions.into_iter().map(|item| DriverPosition::read(item.get().as_bytes())).collect())

@@ -654,3 +654,17 @@ pub(crate) struct StreamQuery {
 
 /// What the last entry of an order is called.
 pub(crate) const ORDER_RETIRED: &str = "order_retired";
+
+/// One event as the format of streams has it: <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
+pub(crate) fn write_event(name: &str, id: Option<&str>, json: &[u8], into: &mut Vec<u8>) {
+    into.extend_from_slice(b"event: ");
+    into.extend_from_slice(name.as_bytes());
+    if let Some(id) = id {
+        into.extend_from_slice(b"\nid: ");
+        into.extend_from_slice(id.as_bytes());
+    }
+    // JSON has no line breaks outside of its texts, and there they are escaped.
+    into.extend_from_slice(b"\ndata: ");
+    into.extend_from_slice(json);
+    into.extend_from_slice(b"\n\n");
+}

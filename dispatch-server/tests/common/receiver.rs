@@ -23,7 +23,7 @@ impl Told {
         self.headers[name].to_str().unwrap()
     }
 
-    /// The CloudEvent.
+    /// The event in its envelope.
     pub fn event(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
