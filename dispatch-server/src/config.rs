@@ -2,6 +2,7 @@
 
 mod access;
 mod fixes;
+mod webhooks;
 
 use crate::area::Area;
 use crate::auth::{Issuer, Key, KeyFile, KeyHash, RatesConfig, TenantId};
@@ -21,6 +22,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::{Table, Value};
+pub(crate) use webhooks::WebhooksConfig;
+use webhooks::check_webhooks;
 
 /// Every setting with its default and its meaning, as TOML: what `dispatch-server print-config` prints.
 pub const DOCUMENTED_DEFAULTS: &str = include_str!("default.toml");
@@ -56,6 +59,7 @@ pub struct ServerConfig {
     /// Where metrics and health are shown without a key, if anywhere.
     pub admin: Option<SocketAddr>,
     pub(crate) trace: Option<TraceConfig>,
+    pub(crate) webhooks: WebhooksConfig,
 }
 
 /// What an answer promises.
@@ -318,6 +322,7 @@ struct Raw {
     log: RawLog,
     admin: RawAdmin,
     trace: RawTrace,
+    webhooks: WebhooksConfig,
     rules: Table,
 }
 
@@ -405,6 +410,7 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
     check_rates(&mut check, &raw.rates);
     check_streams(&mut check, &raw.streams);
     check_limits(&mut check, &raw.limits);
+    check_webhooks(&mut check, &raw.webhooks);
     let tls = TlsFiles::both_or_none(raw.tls.certificate, raw.tls.key);
     let tls = tls.map_err(|(key, problem)| check.that(key, false, problem)).ok().flatten();
     let origins = raw.cors.origins.iter().enumerate();
@@ -442,6 +448,7 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
             log: raw.log.format,
             admin,
             trace: trace.flatten(),
+            webhooks: raw.webhooks,
         }),
         _ => {
             // What is wrong with the rules is wrong in every market that has them.

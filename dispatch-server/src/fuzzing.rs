@@ -27,6 +27,7 @@ pub const BODIES: &[(&str, Read<[u8]>)] = &[
     ("CancelOrder", |body| read(body, drop::<wire::CancelOrder>)),
     ("CreateKey", |body| read(body, |key: wire::CreateKey| _ = key.within(&Scope::default()))),
     ("CreateLink", |body| read(body, |link: wire::CreateLink| _ = link.valid_for())),
+    ("CreateWebhook", |body| read(body, |webhook: wire::CreateWebhook| _ = webhook.within(&Scope::default()))),
     ("FailOrder", |body| read(body, drop::<wire::FailOrder>)),
     ("KitchenProgress", |body| read(body, drop::<wire::KitchenProgress>)),
     ("PlannedShiftBody", |body| read(body, |shift: wire::PlannedShiftBody| _ = shift.into_core())),
@@ -36,6 +37,7 @@ pub const BODIES: &[(&str, Read<[u8]>)] = &[
     ("RegisterDriver", |body| {
         read(body, |driver: wire::RegisterDriver| drop(driver.into_core("d".parse().expect("a valid id"))))
     }),
+    ("ReplayDeadLetters", |body| read(body, drop::<wire::ReplayDeadLetters>)),
     ("ReportPosition", |body| {
         read(body, |position: wire::ReportPosition| drop(position.into_core("d".parse().expect("a valid id"))))
     }),
@@ -44,6 +46,7 @@ pub const BODIES: &[(&str, Read<[u8]>)] = &[
     }),
     ("RollBack", |body| read(body, drop::<wire::RollBack>)),
     ("RotateKey", |body| read(body, |rotate: wire::RotateKey| _ = rotate.grace())),
+    ("RotateWebhookSecret", |body| read(body, |rotate: wire::RotateWebhookSecret| _ = rotate.grace())),
     ("RulesBody", |body| {
         read(body, |rules: wire::RulesBody| {
             // What the contract cannot say of rules is refused with the reason.
@@ -62,9 +65,10 @@ pub const BODIES: &[(&str, Read<[u8]>)] = &[
 pub const QUERIES: &[(&str, Read<str>)] = &[
     ("AboutDriver", query::<wire::AboutDriver>),
     ("DriversQuery", query::<wire::DriversQuery>),
-    ("KeysQuery", query::<wire::KeysQuery>),
+    ("DeadLettersQuery", query::<wire::DeadLettersQuery>),
     ("NearestQuery", query::<wire::NearestQuery>),
     ("OrdersQuery", query::<wire::OrdersQuery>),
+    ("PageQuery", query::<wire::PageQuery>),
     ("StatsQuery", query::<wire::StatsQuery>),
 ];
 

@@ -45,8 +45,10 @@ mod http;
 mod journal;
 mod net;
 mod postgres;
+mod private_file;
 mod runner;
 mod telemetry;
+mod webhooks;
 mod wire;
 
 #[cfg(test)]
@@ -70,6 +72,7 @@ pub use telemetry::{Telemetry, TelemetryError, metrics_markdown, serve_admin};
 pub use wire::frame::{FrameFix, encode_frame};
 
 use auth::{Auth, KeyStore, Principal, Rates, TenantId};
+use config::Durability;
 use dispatch_core::DriverId;
 use net::Tls;
 use parking_lot::Mutex;
@@ -81,6 +84,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use telemetry::{FixOutcome, Metrics};
 use tokio::sync::Semaphore;
+use webhooks::{Source, Webhooks};
 
 /// A running server without its network: markets, positions and the thread that owns the engines. Cheap to clone.
 #[derive(Clone)]
@@ -90,6 +94,7 @@ struct Shared {
     config: ServerConfig,
     auth: Auth,
     metrics: Arc<Metrics>,
+    webhooks: Arc<Webhooks>,
     handle: Handle,
     runner: Mutex<Option<Runner>>,
     /// Absent where the configuration names no certificate.
@@ -132,12 +137,17 @@ impl State {
         metrics.keep_small().map_err(|error| StartError(format!("no thread for metrics: {error}")))?;
         let (handle, runner) = Runner::start(&config, clock, &metrics)?;
         let auth = Auth::new(keys, issuers, Rates::new(config.rates, handle.clock().clone()), config.require_key);
+        let of_tenants = config.markets.iter().map(|market| (market.id.clone(), market.tenant.clone())).collect();
+        let folder = (config.durability.mode != Durability::Memory).then(|| config.data_dir().to_owned());
+        let (clock, source) = (handle.clock().clone(), Source::of(handle.hub().clone()));
+        let webhooks = Webhooks::open(&config.webhooks, of_tenants, folder, clock, &metrics, source);
+        let webhooks = Arc::new(webhooks.map_err(|error| StartError(error.to_string()))?);
         let (runner, stopping) = (Mutex::new(Some(runner)), AtomicBool::new(false));
         let room = || Semaphore::new(config.limits.tenant_bodies_bytes.div_ceil(http::PLACE));
         // Those without a market share what the first line has.
         let tenants = config.markets.iter().map(|market| market.tenant.clone()).chain([TenantId::default()]);
         let bodies = tenants.map(|tenant| (tenant, room())).collect();
-        Ok(Self(Arc::new(Shared { config, auth, metrics, handle, runner, tls, bodies, stopping })))
+        Ok(Self(Arc::new(Shared { config, auth, metrics, webhooks, handle, runner, tls, bodies, stopping })))
     }
 
     /// Answers what is queued and stops deciding; requests after that are answered 503.
@@ -148,6 +158,7 @@ impl State {
             if let Some(runner) = state.0.runner.lock().take() {
                 runner.join();
             }
+            state.webhooks().close();
         });
         // Cancelled only if the whole runtime ends meanwhile.
         let _ = stopped.await;
@@ -202,6 +213,7 @@ impl State {
     /// that serves others.
     pub fn metrics(&self) -> String {
         self.handle().measure(&self.0.metrics);
+        self.webhooks().measure(&self.0.metrics);
         self.0.metrics.render()
     }
 
@@ -211,6 +223,10 @@ impl State {
 
     fn handle(&self) -> &Handle {
         &self.0.handle
+    }
+
+    fn webhooks(&self) -> &Webhooks {
+        &self.0.webhooks
     }
 
     fn auth(&self) -> &Auth {
@@ -226,6 +242,11 @@ impl State {
             // Cancelled only if the whole runtime ends meanwhile.
             let _ = tokio::task::spawn_blocking(move || state.auth().refresh()).await;
         }
+    }
+
+    /// Tells webhooks what happens, for as long as it is polled. [`serve`] does.
+    pub async fn send_webhooks(&self) -> Infallible {
+        self.0.webhooks.send().await
     }
 
     /// How long a request may take to arrive, and to be answered.

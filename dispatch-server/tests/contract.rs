@@ -5,6 +5,7 @@
 mod common;
 
 use common::contract::Contract;
+use common::receiver::{Receiver, until};
 use common::{Server, keys, order, planned_shift, rules};
 use dispatch_server::{Sources, State, router};
 use reqwest::Method;
@@ -133,6 +134,33 @@ async fn links_and_keys_are_described() {
     let secret = rotated.at("/secret").as_str().unwrap();
     let revoked = server.send_as(secret, Method::DELETE, &format!("/v1/keys/{id}"), None).await.ok();
     contract.describes("revokeKey", &revoked);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_are_described() {
+    let server = Server::with("[webhooks]\nallow_http = true\nallow_private = true\nattempts = 1").await;
+    let contract = Contract::of(&server).await;
+    let receiver = Receiver::start().await;
+    receiver.answers(Some((500, None)));
+    let see = async |id: &str, method: Method, path: &str, body: Option<Value>| {
+        let answer = server.send_as("", method, path, body).await;
+        contract.describes(id, &answer);
+        answer.ok()
+    };
+    let new = json!({"url": receiver.url, "name": "erp", "events": ["picked_up", "delivered"], "markets": ["default"]});
+    let made = see("createWebhook", Method::POST, "/v1/webhooks", Some(new)).await;
+    let path = format!("/v1/webhooks/{}", made.at("/webhook/id").as_str().unwrap());
+    see("testWebhook", Method::POST, &format!("{path}/test"), None).await;
+    until(async || server.get(&path).await.at("/dead_letters") == 1, || server.pass(1)).await;
+    see("getWebhook", Method::GET, &path, None).await;
+    see("listWebhooks", Method::GET, "/v1/webhooks", None).await;
+    see("listDeadLetters", Method::GET, &format!("{path}/dead-letters"), None).await;
+    see("replayDeadLetters", Method::POST, &format!("{path}/dead-letters/replay"), None).await;
+    see("rotateWebhookSecret", Method::POST, &format!("{path}/rotate-secret"), None).await;
+    see("pauseWebhook", Method::POST, &format!("{path}/pause"), None).await;
+    see("resumeWebhook", Method::POST, &format!("{path}/resume"), None).await;
+    see("deleteWebhook", Method::DELETE, &path, None).await;
     server.stop().await;
 }
 

@@ -3,11 +3,11 @@
 
 use super::keys::{Key, KeyHash, Known, is_plain, new_key, random};
 use super::{Grant, Principal, Rate, Role, Scope, TenantId};
+use crate::private_file;
 use dispatch_core::{DriverId, Label, MarketId, Millis, PlaceId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// A key that was made while the server ran, or by the command line.
@@ -239,7 +239,8 @@ impl KeyFile {
         change: impl FnOnce(&mut Kept) -> Result<T, KeyError>,
     ) -> Result<(Known, T), KeyError> {
         let about = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.0.display()));
-        let lock = std::fs::create_dir_all(&self.0).and_then(|()| create(&self.0.join(LOCK))).map_err(about)?;
+        let lock =
+            std::fs::create_dir_all(&self.0).and_then(|()| private_file::open(&self.0.join(LOCK))).map_err(about)?;
         lock.lock().map_err(about)?;
         let mut kept = match self.read()? {
             Some(kept) => kept,
@@ -248,26 +249,12 @@ impl KeyFile {
         let before = kept.clone();
         let done = change(&mut kept)?;
         if kept != before || self.stamp().is_none() {
-            self.write(&serde_json::to_vec_pretty(&kept).map_err(io::Error::other)?)?;
+            private_file::replace(&self.0, FILE, &serde_json::to_vec_pretty(&kept).map_err(io::Error::other)?)?;
         }
         // Before the lock goes, or it might be that of what somebody else wrote.
         let stamp = self.stamp();
         drop(lock);
         Ok((Known::new(kept, stamp), done))
-    }
-
-    /// Puts a file in place that is whole, durable, and read by its owner only.
-    fn write(&self, text: &[u8]) -> io::Result<()> {
-        let (unfinished, path) = (self.0.join("keys.json.unfinished"), self.0.join(FILE));
-        match std::fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = create(&unfinished)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, &path)?;
-        File::open(&self.0)?.sync_all()
     }
 
     /// Makes a key: its id, and the key itself, which is nowhere else.
@@ -312,15 +299,6 @@ impl KeyFile {
         };
         Ok(keys.iter().map(line).collect())
     }
-}
-
-/// Makes a file that its owner alone reads, if there is none.
-fn create(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 /// What a key that the command line makes is to be.

@@ -67,7 +67,7 @@ pub(crate) fn is_plain(name: &Label) -> bool {
 }
 
 /// Random bits, as hexadecimal digits.
-pub(super) fn random<const BYTES: usize>() -> io::Result<String> {
+pub(crate) fn random<const BYTES: usize>() -> io::Result<String> {
     let mut bits = [0; BYTES];
     getrandom::fill(&mut bits).map_err(io::Error::other)?;
     Ok(hex(&bits))

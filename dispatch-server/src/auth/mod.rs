@@ -9,7 +9,7 @@ mod rates;
 pub(crate) use issuers::{Algorithm, Issuer};
 pub(crate) use key_file::{KeyError, KeyRecord, NewKey};
 pub use key_file::{KeyFile, NewKeyOptions};
-pub(crate) use keys::{Key, KeyStore, is_plain};
+pub(crate) use keys::{Key, KeyStore, is_plain, random};
 pub use keys::{KeyHash, new_key};
 pub(crate) use links::{Link, LinkError};
 pub(crate) use rates::{Cost, Rates, RatesConfig, TooOften};
@@ -105,6 +105,12 @@ impl Scope {
     /// Whether it may see a market of its tenant.
     pub(crate) fn covers(&self, market: &MarketId) -> bool {
         self.markets.as_ref().is_none_or(|markets| markets.contains(market))
+    }
+
+    /// Whether it may see something of a tenant that is for these markets, or for all of them.
+    pub(crate) fn covers_all(&self, tenant: &TenantId, markets: Option<&BTreeSet<MarketId>>) -> bool {
+        let within = |own: &_| markets.is_some_and(|markets| markets.is_subset(own));
+        *tenant == self.tenant && self.markets.as_ref().is_none_or(within)
     }
 }
 

@@ -74,9 +74,13 @@ pub(super) fn read_issuers(check: &mut Problems, raw: Vec<RawIssuer>) -> Vec<Iss
 }
 
 pub(super) fn check_streams(check: &mut Problems, streams: &StreamLimits) {
-    let StreamLimits { replay_bytes, subscriptions, per_principal, queue, heartbeat_seconds } = *streams;
+    let StreamLimits { replay_bytes, subscriptions, per_principal, per_socket, queue, heartbeat_seconds } = *streams;
     check.that("streams.replay_bytes", replay_bytes <= 1 << 40, "must be at most 2^40");
-    for (key, count) in [("streams.subscriptions", subscriptions), ("streams.per_principal", per_principal)] {
+    for (key, count) in [
+        ("streams.subscriptions", subscriptions),
+        ("streams.per_principal", per_principal),
+        ("streams.per_socket", per_socket),
+    ] {
         check.that(key, (1..=1_000_000).contains(&count), "must be 1 to 1000000");
     }
     check.that("streams.queue", (1..=1_000_000).contains(&queue), "must be 1 to 1000000");

@@ -22,6 +22,7 @@ pub(crate) struct StreamLimits {
     pub(crate) replay_bytes: usize,
     pub(crate) subscriptions: usize,
     pub(crate) per_principal: usize,
+    pub(crate) per_socket: usize,
     pub(crate) queue: usize,
     pub(crate) heartbeat_seconds: u64,
 }
@@ -49,6 +50,17 @@ pub(crate) enum Rider {
     /// Has it on board.
     Carries(DriverId),
     Nobody,
+}
+
+impl Entry {
+    /// The order it is about, or else the driver.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        self.topics.iter().find_map(|topic| match topic {
+            Topic::Order(_, order) => Some(order.as_str()),
+            Topic::Driver(_, driver) => Some(driver.as_str()),
+            Topic::Market(_) | Topic::Place(..) => None,
+        })
+    }
 }
 
 /// What somebody follows. Markets and tenants by their numbers in the configuration.
@@ -275,6 +287,30 @@ impl Hub {
         self.live().leave(seat);
     }
 
+    /// The numbers of the markets of a tenant.
+    pub(crate) fn markets_of(&self, tenant: &TenantId) -> Vec<u16> {
+        let tenant = self.tenant(tenant);
+        self.homes.values().filter(|(_, of)| Some(*of) == tenant).map(|(market, _)| *market).collect()
+    }
+
+    /// A cursor behind all entries there are.
+    pub(crate) fn head(&self) -> Cursor {
+        let ring = self.ring.lock();
+        let number = ring.first + ring.entries.len() as u64;
+        ring.before(number).unwrap_or_else(|| self.floor(&ring))
+    }
+
+    /// A cursor behind all entries before this number, if none of those behind it is gone.
+    pub(super) fn before(&self, number: u64) -> Option<Cursor> {
+        let ring = self.ring.lock();
+        if number == ring.first { Some(self.floor(&ring)) } else { ring.before(number) }
+    }
+
+    /// A cursor before all entries that are here. Whatever is behind it was written at any time.
+    fn floor(&self, ring: &Ring) -> Cursor {
+        Cursor { log: self.log(), at: Timestamp::from_millis(0), spot: ring.floor }
+    }
+
     /// The number of the first entry behind a cursor.
     pub(super) fn resume(&self, cursor: Cursor) -> Result<u64, Gone> {
         let ring = self.ring.lock();
@@ -297,6 +333,15 @@ impl Hub {
         cursor.spot.record <= last_record && self.resume(cursor).is_ok()
     }
 
+    /// Done when all streams are to end.
+    pub(crate) fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut closing = self.closing.subscribe();
+        async move {
+            // A feed that is gone has ended.
+            let _ = closing.wait_for(|closing| *closing).await;
+        }
+    }
+
     /// Has all streams end.
     pub(crate) fn close(&self) {
         self.closing.send_replace(true);
@@ -307,6 +352,11 @@ impl Hub {
 }
 
 impl Ring {
+    fn before(&self, number: u64) -> Option<Cursor> {
+        let place = number.checked_sub(self.first + 1)?;
+        self.entries.get(place as usize).map(|entry| entry.cursor)
+    }
+
     fn push(&mut self, entry: Entry, woken: &mut Vec<Arc<Seat>>) {
         let number = self.first + self.entries.len() as u64;
         self.bytes += entry.json.len() + ENTRY_BYTES;

@@ -130,6 +130,11 @@ impl Subscription {
         Ok(())
     }
 
+    /// A place behind all that it was told or that is not for it, if nothing has gone past it since.
+    pub(crate) fn cursor(&self) -> Option<Cursor> {
+        self.hub.before(self.next)
+    }
+
     /// Whether it is one order that it follows.
     pub(crate) fn follows_one_order(&self) -> bool {
         matches!(self.topics.as_slice(), [Topic::Order(..)])

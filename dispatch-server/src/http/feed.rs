@@ -31,7 +31,7 @@ pub(super) async fn all(
     Query(query): Query<FeedQuery>,
 ) -> Result<Response, Problem> {
     let after = after(&headers, query.after)?;
-    let guard = Guard::new(&state, &headers, &caller);
+    let guard = Guard::new(&state, bearer(&headers), &caller);
     let positions = query.positions.unwrap_or(true);
     stream(state, caller, guard, Wanted::All(query.market), after, positions).await
 }
@@ -44,7 +44,7 @@ pub(super) async fn of_order(
     Query(query): Query<StreamQuery>,
 ) -> Result<Response, Problem> {
     let after = after(&headers, query.after)?;
-    let guard = Guard::new(&state, &headers, &caller);
+    let guard = Guard::new(&state, bearer(&headers), &caller);
     stream(state, caller, guard, Wanted::Order(id), after, true).await
 }
 
@@ -56,7 +56,7 @@ pub(super) async fn of_driver(
     Query(query): Query<StreamQuery>,
 ) -> Result<Response, Problem> {
     let after = after(&headers, query.after)?;
-    let guard = Guard::new(&state, &headers, &caller);
+    let guard = Guard::new(&state, bearer(&headers), &caller);
     stream(state, caller, guard, Wanted::Driver(id), after, true).await
 }
 
@@ -139,7 +139,9 @@ pub(super) async fn open(
     subscription.begin(cursor).map_err(|_| Error::Late)?;
     subscription.follow(rider);
     if positions {
-        fleets.into_iter().for_each(|market| subscription.follow_market(market));
+        for market in fleets {
+            subscription.follow_market(market);
+        }
     }
     let standing = standing.map(Box::new);
     let first =
@@ -169,8 +171,8 @@ enum Credential {
 }
 
 impl Guard {
-    pub(super) fn new(state: &State, headers: &HeaderMap, caller: &Caller) -> Self {
-        let credential = Credential::Key(bearer(headers).map(str::to_owned), caller.who.clone());
+    pub(super) fn new(state: &State, key: Option<&str>, caller: &Caller) -> Self {
+        let credential = Credential::Key(key.map(str::to_owned), caller.who.clone());
         Self { state: state.clone(), credential, changes: state.auth().changes() }
     }
 

@@ -7,7 +7,7 @@ use crate::State;
 use crate::auth::{Caller, Grant, KeyError, KeyRecord, Link, is_plain};
 use crate::runner::{Error, World};
 use crate::wire::{
-    self, CreateKey, CreateLink, KeyId, KeyReply, KeysQuery, KeysReply, LinkReply, RotateKey, SecretReply, TrackReply,
+    self, CreateKey, CreateLink, KeyReply, KeysReply, LinkReply, MadeId, PageQuery, RotateKey, SecretReply, TrackReply,
 };
 use axum::extract::{RawPathParams, State as Extract};
 use axum::http::StatusCode;
@@ -17,10 +17,7 @@ use dispatch_core::OrderId;
 /// A key that a caller may know of: of its tenant, and for no market that is not the caller's.
 fn covers(caller: &Caller) -> impl Fn(&KeyRecord) -> bool + Send + 'static {
     let scope = caller.who.scope.clone();
-    move |key| {
-        let within = |own: &_| key.markets.as_ref().is_some_and(|markets| markets.is_subset(own));
-        key.tenant == scope.tenant && scope.markets.as_ref().is_none_or(within)
-    }
+    move |key| scope.covers_all(&key.tenant, key.markets.as_ref())
 }
 
 /// Changes keys, which are in a file.
@@ -55,7 +52,7 @@ pub(super) async fn create(
 pub(super) async fn rotate(
     Extract(state): Extract<State>,
     caller: Caller,
-    PathId(id): PathId<KeyId>,
+    PathId(id): PathId<MadeId>,
     JsonOrNothing(body): JsonOrNothing<RotateKey>,
 ) -> Result<Response, Problem> {
     let (now, may, grace) = (state.handle().wall_now(), covers(&caller), body.grace());
@@ -67,7 +64,7 @@ pub(super) async fn rotate(
 pub(super) async fn revoke(
     Extract(state): Extract<State>,
     caller: Caller,
-    PathId(id): PathId<KeyId>,
+    PathId(id): PathId<MadeId>,
 ) -> Result<Response, Problem> {
     let (now, may) = (state.handle().wall_now(), covers(&caller));
     let key = change(state, move |state| state.auth().keys.revoke(&id.0, may, now)).await?;
@@ -78,10 +75,10 @@ pub(super) async fn revoke(
 pub(super) async fn list(
     Extract(state): Extract<State>,
     caller: Caller,
-    Query(query): Query<KeysQuery>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
     let limit = page_size(query.limit, USUAL_PAGE, state.config().limits.page)?;
-    let after = query.cursor.as_ref().map(|KeyId(id)| id.as_str());
+    let after = query.cursor.as_ref().map(|MadeId(id)| id.as_str());
     let mut keys = state.auth().keys.list(after, covers(&caller));
     let more = keys.len() > limit;
     keys.truncate(limit);
@@ -89,7 +86,7 @@ pub(super) async fn list(
     Ok(ok(&KeysReply { keys: keys.into_iter().map(KeyReply::from).collect(), next_cursor }))
 }
 
-fn name(caller: &Caller) -> String {
+pub(super) fn name(caller: &Caller) -> String {
     caller.who.name.as_ref().map_or("somebody on this machine".into(), |name| format!("{:?}", name.as_str()))
 }
 

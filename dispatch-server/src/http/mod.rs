@@ -14,6 +14,8 @@ mod orders;
 mod positions;
 mod problem;
 mod routes;
+mod socket;
+mod webhooks;
 
 pub(crate) use extract::PLACE;
 pub(crate) use headers::read_origin;
@@ -96,7 +98,7 @@ async fn guard(
     {
         check_local(address, &request, &state.config().origins)?;
     }
-    let principal = state.auth().identify(bearer(request.headers()), state.handle().wall_now());
+    let principal = state.auth().identify(credential(route, request.headers()), state.handle().wall_now());
     let Some(principal) = principal else {
         state.auth().rates.count_stranger(address)?;
         return Err(Problem::unauthenticated());
@@ -182,6 +184,11 @@ fn check_own_driver(grant: &Grant, params: Option<&RawPathParams>) -> Result<(),
         Some(id) if !grant.covers_driver(&id) => Err(Problem::unknown_driver(&id)),
         _ => Ok(()),
     }
+}
+
+/// The key of a request.
+fn credential<'a>(route: &Route, headers: &'a HeaderMap) -> Option<&'a str> {
+    if route.id == "openSocket" { socket::credential(headers) } else { bearer(headers) }
 }
 
 /// The key of an `Authorization: Bearer` header.

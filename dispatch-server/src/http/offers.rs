@@ -38,12 +38,22 @@ pub(super) async fn of_driver(
 }
 
 async fn answer(state: State, caller: Caller, name: OfferName, accept: bool) -> Result<Response, Problem> {
+    Ok(ok(&decide(&state, caller, name, accept).await?))
+}
+
+/// Answers an offer.
+pub(super) async fn decide(
+    state: &State,
+    caller: Caller,
+    name: OfferName,
+    accept: bool,
+) -> Result<OfferReply, Problem> {
     let (market, number) = (name.market.clone(), name.number);
     let act = move |world: &mut World, caller: &Caller| {
         world.answer(caller, &market, number, accept)?;
         Ok(false)
     };
-    Ok(ok(&state.change(caller, act, move |world, caller, _| view(world, caller, &name)).await?.1))
+    Ok(state.change(caller, act, move |world, caller, _| view(world, caller, &name)).await?.1)
 }
 
 pub(super) async fn accept(

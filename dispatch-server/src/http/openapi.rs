@@ -127,7 +127,7 @@ fn shapes(route: &Route) -> Vec<Shape> {
         | Reply::Created(shape)
         | Reply::Versioned(shape)
         | Reply::CreatedVersioned(shape) => Some(shape),
-        Reply::Other(_) => None,
+        Reply::Other(_) | Reply::Socket => None,
     };
     body.into_iter().chain(reply).collect()
 }
@@ -234,6 +234,7 @@ fn tag(route: &Route) -> &'static str {
         "orders" | "track" => "orders",
         "offers" => "offers",
         "keys" => "keys",
+        "webhooks" => "webhooks",
         _ => "server",
     }
 }
@@ -251,7 +252,7 @@ fn policy(route: &Route) -> String {
         Own::Driver => " A driver acts for itself only.",
         Own::Order => " A merchant sees the orders of its places, a driver those it is asked or responsible for.",
         Own::Offer => " A driver sees its own offers only.",
-        Own::Key => " Of its own tenant and markets only.",
+        Own::Made => " Of its own tenant and markets only.",
         Own::Items => " A driver reports its own positions only.",
     };
     format!("For keys of role {}.{own}", roles.join(", "))
@@ -321,6 +322,10 @@ fn successes(route: &Route) -> Vec<(StatusCode, utoipa::openapi::Response)> {
             vec![(StatusCode::OK, leads(versioned(shape)).build()), same]
         }
         Reply::Versioned(shape) => vec![(StatusCode::OK, leads(versioned(shape)).build())],
+        Reply::Socket => {
+            let response = ResponseBuilder::new().description("The socket is open; /asyncapi.json says how to go on.");
+            vec![(StatusCode::SWITCHING_PROTOCOLS, response.build())]
+        }
         Reply::Other(kinds) => {
             let response = ResponseBuilder::new().description("Done.");
             let content = || ContentBuilder::new().build();
@@ -339,6 +344,9 @@ fn problems(route: &Route) -> BTreeSet<Kind> {
         Access::Roles(..) => {
             kinds.extend([Kind::Unauthenticated, Kind::Forbidden, Kind::Unavailable, Kind::TooOften]);
         }
+    }
+    if matches!(route.reply, Reply::Socket) {
+        kinds.insert(Kind::Malformed);
     }
     if route.path == "/health/ready" {
         kinds.insert(Kind::Unavailable);

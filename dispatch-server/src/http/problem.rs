@@ -4,6 +4,7 @@ use crate::auth::{KeyError, LinkError, Role, TooOften};
 use crate::feed::TooManyStreams;
 use crate::runner::Error;
 use crate::telemetry::Problematic;
+use crate::webhooks::WebhookError;
 use crate::wire::{self, Code, Invalid, ProblemBody};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -43,7 +44,7 @@ pub(crate) enum Kind {
 impl From<Code> for Kind {
     fn from(code: Code) -> Self {
         match code {
-            Code::MalformedJson | Code::BrokenBody => Self::Malformed,
+            Code::MalformedJson | Code::BrokenBody | Code::NotASocket => Self::Malformed,
             Code::Unauthenticated => Self::Unauthenticated,
             Code::Forbidden | Code::NoKeys | Code::NotLocal | Code::NotYourPlace | Code::NotYourMarket => {
                 Self::Forbidden
@@ -55,7 +56,8 @@ impl From<Code> for Kind {
             | Code::UnknownOffer
             | Code::UnknownConfiguration
             | Code::UnknownKey
-            | Code::UnknownLink => Self::Unknown,
+            | Code::UnknownLink
+            | Code::UnknownWebhook => Self::Unknown,
             Code::MethodNotAllowed => Self::Method,
             Code::RequestTimeout => Self::Slow,
             Code::OrderDiffers
@@ -92,6 +94,7 @@ impl From<Code> for Kind {
             | Code::DiskLow
             | Code::DatabaseAway
             | Code::KeysNotKept
+            | Code::WebhooksNotKept
             | Code::Late
             | Code::Stopping => Self::Unavailable,
         }
@@ -206,7 +209,7 @@ impl Problem {
         Self::new(code, detail).at(field)
     }
 
-    /// A key for markets that whoever makes it may not see.
+    /// A key or a webhook for markets that whoever makes it may not see.
     pub(crate) fn beyond_own_markets(field: &str) -> Self {
         Self::new(Code::NotYourMarket, "must be among the caller's own").at(field)
     }
@@ -214,6 +217,23 @@ impl Problem {
     /// A value that the contract allows, and something else rules out.
     pub(crate) fn out_of_range(field: &str, detail: impl Into<String>) -> Self {
         Self::new(Code::OutOfRange, detail).at(field)
+    }
+
+    /// As a client is told that.
+    pub(crate) fn into_body(self) -> ProblemBody {
+        let status = Kind::from(self.code).status();
+        ProblemBody {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Problem"),
+            status: status.as_u16(),
+            detail: self.detail,
+            code: self.code,
+            field: self.field,
+        }
+    }
+
+    pub(crate) fn no_socket(detail: &str) -> Self {
+        Self::new(Code::NotASocket, format!("this is where web sockets are opened: {detail}"))
     }
 
     pub(crate) fn too_many_streams(error: TooManyStreams) -> Self {
@@ -251,6 +271,21 @@ impl From<KeyError> for Problem {
             KeyError::Io(_) => {
                 tracing::error!("{detail}");
                 Self::new(Code::KeysNotKept, "keys cannot be kept just now; the server's log says why")
+            }
+        }
+    }
+}
+
+impl From<WebhookError> for Problem {
+    fn from(error: WebhookError) -> Self {
+        let detail = error.to_string();
+        match error {
+            WebhookError::Unknown(_) => Self::new(Code::UnknownWebhook, detail),
+            WebhookError::Full | WebhookError::NoRoom => Self::new(Code::Full, detail),
+            WebhookError::Target(_) => Self::out_of_range("url", detail),
+            WebhookError::Io(_) => {
+                tracing::error!("{detail}");
+                Self::new(Code::WebhooksNotKept, "webhooks cannot be kept just now; the server's log says why")
             }
         }
     }
@@ -343,17 +378,8 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (kind, code) = (Kind::from(self.code), self.code.name());
-        let status = kind.status();
-        let body = ProblemBody {
-            r#type: "about:blank",
-            title: status.canonical_reason().unwrap_or("Problem"),
-            status: status.as_u16(),
-            detail: self.detail,
-            code: self.code,
-            field: self.field,
-        };
-        let mut response = (status, wire::body(&body)).into_response();
+        let (kind, code, retry_after_s) = (Kind::from(self.code), self.code.name(), self.retry_after_s);
+        let mut response = (kind.status(), wire::body(&self.into_body())).into_response();
         response.extensions_mut().insert(Problematic(code));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -362,7 +388,7 @@ impl IntoResponse for Problem {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             Kind::Unavailable | Kind::TooOften => {
-                headers.insert(header::RETRY_AFTER, self.retry_after_s.unwrap_or(1).into());
+                headers.insert(header::RETRY_AFTER, retry_after_s.unwrap_or(1).into());
             }
             // Whatever is left of the body is not read, so nothing can follow it; a client that knows does not try.
             Kind::TooLarge | Kind::Slow => {

@@ -2,7 +2,7 @@
 //! are all made from it.
 
 use super::openapi::Edition;
-use super::{docs, drivers, feed, keys, markets, offers, orders, positions};
+use super::{docs, drivers, feed, keys, markets, offers, orders, positions, socket, webhooks};
 use crate::State;
 use crate::auth::{Cost, Role};
 use crate::telemetry::Operation;
@@ -58,8 +58,8 @@ pub(crate) enum Own {
     Order,
     /// The offer in the path, likewise.
     Offer,
-    /// The key in the path, or those of the list.
-    Key,
+    /// The key or webhook in the path, or those of the list.
+    Made,
     /// Each item of the body, likewise.
     Items,
 }
@@ -109,6 +109,8 @@ pub(crate) enum Reply {
     Versioned(Shape),
     /// 201 where something new came to be, else 200; with its `ETag`.
     CreatedVersioned(Shape),
+    /// 101: what is said then another contract describes.
+    Socket,
     /// Something of one of these media types that the contract does not describe.
     Other(&'static [&'static str]),
 }
@@ -136,7 +138,7 @@ const OWN_OFFER: Access = Access::Roles(&[Admin, Dispatcher, Driver], Own::Offer
 const SEES_ORDER: Access = Access::Roles(&[Admin, Dispatcher, Merchant, Driver], Own::Order);
 const ORDER_SOURCE: Access = Access::Roles(&[Admin, Dispatcher, Merchant], Own::Order);
 const FOLLOWS: Access = Access::Roles(&[Admin, Dispatcher, Merchant, Driver], Own::Items);
-const OWN_KEY: Access = Access::Roles(&[Admin], Own::Key);
+const OWN_MADE: Access = Access::Roles(&[Admin], Own::Made);
 const ORDER_DRIVER: Access = Access::Roles(&[Admin, Dispatcher, Driver], Own::Order);
 
 const fn route(
@@ -303,7 +305,7 @@ const FEED_QUERY: &[Param] = &[
     },
 ];
 const STREAM: Reply = Reply::Other(&["text/event-stream"]);
-const KEYS_QUERY: &[Param] =
+const PAGE_QUERY: &[Param] =
     &[Param { name: "cursor", required: false, about: "The next_cursor of the page before.", schema: id }, LIMIT];
 const ABOUT_DRIVER: &[Param] =
     &[Param { name: "driver", required: true, about: "Which driver it is about.", schema: id }];
@@ -325,6 +327,7 @@ use HttpMethod::{Delete, Get, Post, Put};
 const DRIVER: Reply = Reply::Json(shape::<wire::DriverReply>());
 const OFFER: Reply = Reply::Json(shape::<wire::OfferReply>());
 const ORDER: Reply = Reply::Versioned(shape::<wire::OrderReply>());
+const WEBHOOK: Reply = Reply::Json(shape::<wire::WebhookReply>());
 const RULES: Reply = Reply::Versioned(shape::<wire::ConfigReply>());
 
 const NEW_DRIVER: &[Lead] =
@@ -347,6 +350,17 @@ const NEW_ORDER: &[Lead] = &[
     lead("explainOrder", "id", "/id"),
     lead("getOpinion", "id", "/id"),
     lead("whyNot", "id", "/id"),
+];
+
+const NEW_WEBHOOK: &[Lead] = &[
+    lead("getWebhook", "id", "/webhook/id"),
+    lead("rotateWebhookSecret", "id", "/webhook/id"),
+    lead("testWebhook", "id", "/webhook/id"),
+    lead("pauseWebhook", "id", "/webhook/id"),
+    lead("resumeWebhook", "id", "/webhook/id"),
+    lead("listDeadLetters", "id", "/webhook/id"),
+    lead("replayDeadLetters", "id", "/webhook/id"),
+    lead("deleteWebhook", "id", "/webhook/id"),
 ];
 
 /// Every route of the server.
@@ -519,28 +533,75 @@ pub(crate) static ROUTES: &[Route] = &[
         .about("Tell what a driver is asked and has to do")
         .query(&[AFTER])
         .gives(STREAM),
+    route(Get, "/v1/socket", "openSocket", ANY_KEY, || get(socket::open))
+        .about("Open a web socket for subscriptions, a driver's answers and positions")
+        .gives(Reply::Socket),
     // Keys.
-    route(Post, "/v1/keys", "createKey", OWN_KEY, || post(keys::create))
+    route(Post, "/v1/keys", "createKey", OWN_MADE, || post(keys::create))
         .about("Make an API key; its secret is shown this once")
         .unrepeated()
         .takes(shape::<wire::CreateKey>())
         .gives(Reply::New(shape::<wire::SecretReply>()))
         .conflicts()
         .leads(&[lead("rotateKey", "id", "/key/id"), lead("revokeKey", "id", "/key/id")]),
-    route(Get, "/v1/keys", "listKeys", OWN_KEY, || get(keys::list))
+    route(Get, "/v1/keys", "listKeys", OWN_MADE, || get(keys::list))
         .about("List the API keys that were made since the server was set up")
-        .query(KEYS_QUERY)
+        .query(PAGE_QUERY)
         .gives(Reply::Json(shape::<wire::KeysReply>())),
-    route(Post, "/v1/keys/{id}/rotate", "rotateKey", OWN_KEY, || post(keys::rotate))
+    route(Post, "/v1/keys/{id}/rotate", "rotateKey", OWN_MADE, || post(keys::rotate))
         .about("Give an API key a new secret, shown this once")
         .unrepeated()
         .may_take(shape::<wire::RotateKey>())
         .gives(Reply::Json(shape::<wire::SecretReply>()))
         .conflicts(),
-    route(Delete, "/v1/keys/{id}", "revokeKey", OWN_KEY, || delete(keys::revoke))
+    route(Delete, "/v1/keys/{id}", "revokeKey", OWN_MADE, || delete(keys::revoke))
         .about("Have an API key let nobody in any more")
         .unrepeated()
         .gives(Reply::Json(shape::<wire::KeyReply>())),
+    // Webhooks.
+    route(Post, "/v1/webhooks", "createWebhook", OWN_MADE, || post(webhooks::create))
+        .about("Have what happens from now on sent somewhere; the secret it is signed with is shown this once")
+        .unrepeated()
+        .takes(shape::<wire::CreateWebhook>())
+        .gives(Reply::New(shape::<wire::WebhookSecretReply>()))
+        .leads(NEW_WEBHOOK),
+    route(Get, "/v1/webhooks", "listWebhooks", OWN_MADE, || get(webhooks::list))
+        .about("List webhooks")
+        .query(PAGE_QUERY)
+        .gives(Reply::Json(shape::<wire::WebhooksReply>())),
+    route(Get, "/v1/webhooks/{id}", "getWebhook", OWN_MADE, || get(webhooks::get))
+        .about("Show a webhook, and how its deliveries go")
+        .gives(WEBHOOK),
+    route(Delete, "/v1/webhooks/{id}", "deleteWebhook", OWN_MADE, || delete(webhooks::delete))
+        .about("Have a webhook told nothing more, and forget what it was still to be told")
+        .unrepeated()
+        .gives(WEBHOOK),
+    route(Post, "/v1/webhooks/{id}/rotate-secret", "rotateWebhookSecret", OWN_MADE, || post(webhooks::rotate))
+        .about("Give a webhook a new secret, shown this once")
+        .unrepeated()
+        .may_take(shape::<wire::RotateWebhookSecret>())
+        .gives(Reply::Json(shape::<wire::WebhookSecretReply>())),
+    route(Post, "/v1/webhooks/{id}/test", "testWebhook", OWN_MADE, || post(webhooks::test))
+        .about("Send a webhook an event that is none")
+        .unrepeated()
+        .gives(Reply::Json(shape::<wire::TestReply>())),
+    route(Post, "/v1/webhooks/{id}/pause", "pauseWebhook", OWN_MADE, || post(webhooks::pause))
+        .about("Have a webhook wait")
+        .unrepeated()
+        .gives(WEBHOOK),
+    route(Post, "/v1/webhooks/{id}/resume", "resumeWebhook", OWN_MADE, || post(webhooks::resume))
+        .about("Have a webhook go on from where it is")
+        .unrepeated()
+        .gives(WEBHOOK),
+    route(Get, "/v1/webhooks/{id}/dead-letters", "listDeadLetters", OWN_MADE, || get(webhooks::dead_letters))
+        .about("List what could not be delivered to a webhook")
+        .query(PAGE_QUERY)
+        .gives(Reply::Json(shape::<wire::DeadLettersReply>())),
+    route(Post, "/v1/webhooks/{id}/dead-letters/replay", "replayDeadLetters", OWN_MADE, || post(webhooks::replay))
+        .about("Send what could not be delivered to a webhook again")
+        .unrepeated()
+        .may_take(shape::<wire::ReplayDeadLetters>())
+        .gives(Reply::Json(shape::<wire::ReplayReply>())),
     // Offers.
     route(Get, "/v1/offers/{id}", "getOffer", OWN_OFFER, || get(offers::get)).about("Show an offer").gives(OFFER),
     route(Post, "/v1/offers/{id}/accept", "acceptOffer", OWN_OFFER, || post(offers::accept))

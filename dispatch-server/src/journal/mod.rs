@@ -70,12 +70,13 @@ pub(crate) fn open(
     let is_new = is_unwritten(&reader).map_err(|error| chain(&error))?;
     let identity = identity_of(&reader).map_err(|error| chain(&error))?;
     let has_follower = restore.is_some();
-    if let Some(restore) = restore {
-        if is_new && let Some(restored) = restore(&identity)? {
-            // A server that stops before it has begun to write restores again.
-            save_snapshot(&reader, restored.seq, &restored.image.encode()).map_err(|error| chain(&error))?;
-            is_restored = true;
-        }
+    if is_new
+        && let Some(restore) = restore
+        && let Some(restored) = restore(&identity)?
+    {
+        // A server that stops before it has begun to write restores again.
+        save_snapshot(&reader, restored.seq, &restored.image.encode()).map_err(|error| chain(&error))?;
+        is_restored = true;
     }
     let mut log = Log::open(directory).map_err(|error| chain(&error))?;
     let path = std::path::absolute(reader.path()).unwrap_or_else(|_| reader.path().to_owned());

@@ -2,7 +2,7 @@
 
 use super::tls::{Tls, has_begun, is_http2};
 use super::watch::{Fault, Patience, Verdict, Watch, Watched};
-use super::{Counts, Phase};
+use super::{Counts, Held, Phase};
 use crate::config::Limits;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
@@ -71,14 +71,21 @@ impl Host {
     }
 
     /// Carries a connection from its first byte to its last.
-    pub(super) async fn carry<T>(&self, stream: T, peer: SocketAddr, tls: Option<&Tls>, mut phase: Receiver<Phase>)
-    where
+    pub(super) async fn carry<T>(
+        &self,
+        stream: T,
+        peer: SocketAddr,
+        tls: Option<&Tls>,
+        held: Held,
+        mut phase: Receiver<Phase>,
+    ) where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let watch = Arc::new(Watch::new(self.patience));
         let stream = Watched::new(stream, watch.clone());
         let Some(tls) = tls else {
-            let connection = self.http.serve_connection(TokioIo::new(stream), self.service(peer, &watch));
+            let connection =
+                self.http.serve_connection_with_upgrades(TokioIo::new(stream), self.service(peer, held, &watch));
             return self.attend(connection, &watch, phase).await;
         };
         let stream = tokio::select! {
@@ -93,19 +100,22 @@ impl Host {
         watch.agree(http2, has_begun(&stream));
         let http = self.http.clone();
         let http = if http2 { http.http2_only() } else { http.http1_only() };
-        self.attend(http.serve_connection(TokioIo::new(stream), self.service(peer, &watch)), &watch, phase).await;
+        let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), self.service(peer, held, &watch));
+        self.attend(connection, &watch, phase).await;
     }
 
     /// What answers the requests of one connection.
     fn service(
         &self,
         peer: SocketAddr,
+        held: Held,
         watch: &Arc<Watch>,
     ) -> impl Service<Request<Incoming>, Response = Answered, Error = std::convert::Infallible, Future: Send + 'static> + use<>
     {
         let (app, watch) = (self.app.clone(), watch.clone());
         service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(held.clone());
             let (under_way, answer) = (watch.begin(), app.call(request));
             async move { Ok(answer.await?.map(|body| under_way.answer(body))) }
         })

@@ -16,6 +16,7 @@ use crate::telemetry::{Closed, Metrics, Open};
 use crate::{JournalFailed, State, router};
 use connection::Host;
 use places::Places;
+use std::any::Any;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -25,6 +26,17 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch as channel};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+/// What a connection holds until its end: its places, and that the server waits for it. A web socket outlives the requests that
+/// it began as, and takes it along.
+#[derive(Clone)]
+pub(crate) struct Held(#[expect(dead_code, reason = "it is there to be dropped")] Arc<dyn Any + Send + Sync>);
+
+impl Held {
+    fn new(what: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(what))
+    }
+}
 
 /// How long it takes until another connection is tried after one could not be taken: the system has no more files, as a rule, and
 /// gets them back when others end.
@@ -65,6 +77,7 @@ pub async fn serve(
     };
     let (mut stopping, mut failed) = (pin!(stopping), pin!(state.failed()));
     let (mut follow, mut fresh) = (pin!(Tls::follow_files(state.clone())), pin!(state.keep_keys_fresh()));
+    let mut webhooks = pin!(state.send_webhooks());
     let outcome = loop {
         let connected = async {
             let place = all.clone().acquire_owned().await.expect("this semaphore is never closed");
@@ -76,6 +89,7 @@ pub async fn serve(
             failed = &mut failed => break Err(failed),
             never = &mut follow => match never {},
             never = &mut fresh => match never {},
+            never = &mut webhooks => match never {},
             _ = report.tick() => {
                 counts.report();
                 continue;
@@ -87,12 +101,10 @@ pub async fn serve(
         };
         // Answers are written whole, and have nothing to wait for. Where that cannot be set they only come later.
         let _ = stream.set_nodelay(true);
-        let (host, state, phase) = (host.clone(), state.clone(), phase.subscribe());
-        let counted = Open::new(state.0.metrics.clone());
-        tokio::spawn(async move {
-            host.carry(stream, peer, state.tls(), phase).await;
-            drop((in_all, of_address, counted));
-        });
+        let (host, state) = (host.clone(), state.clone());
+        let held = Held::new((in_all, of_address, Open::new(state.0.metrics.clone()), phase.subscribe()));
+        let phase = phase.subscribe();
+        tokio::spawn(async move { host.carry(stream, peer, state.tls(), held, phase).await });
     };
     drop(listener);
     // They would never end by themselves.

@@ -1,7 +1,7 @@
 //! Connections without a network, in time that stands still unless all wait.
 
 use super::connection::Host;
-use super::{Counts, Phase};
+use super::{Counts, Held, Phase};
 use crate::ServerConfig;
 use crate::telemetry::Metrics;
 use axum::Router;
@@ -31,7 +31,7 @@ fn connect() -> Connection {
     let (phase, phases) = watch::channel(Phase::Serving);
     let (client, server) = duplex(4_096);
     let peer = "127.0.0.1:1".parse().unwrap();
-    let carried = tokio::spawn(async move { host.carry(server, peer, None, phases).await });
+    let carried = tokio::spawn(async move { host.carry(server, peer, None, Held::new(()), phases).await });
     Connection { client, carried, phase, counts, begun: Instant::now() }
 }
 

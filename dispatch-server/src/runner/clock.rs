@@ -2,8 +2,8 @@
 
 use dispatch_core::{Millis, Timestamp};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
 
 /// Where the server takes its time from.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ enum Source {
 ///
 /// What is due is done before the next request is, so that no test has to wait.
 #[derive(Clone, Debug)]
-pub struct ManualClock(Arc<AtomicI64>);
+pub struct ManualClock(Arc<watch::Sender<i64>>);
 
 impl Clock {
     /// The clock of this machine. Steps of the wall clock after this call are not followed.
@@ -43,6 +43,22 @@ impl Clock {
             Source::Manual(clock) => {
                 clock.advance(behind);
                 clock.into()
+            }
+        }
+    }
+
+    /// The time of this machine, which others compare with theirs.
+    pub(crate) fn wall_now(&self) -> Timestamp {
+        self.now() + self.wall_ahead()
+    }
+
+    /// Waits until this time has come.
+    pub(crate) async fn reached(&self, time: Timestamp) {
+        match &self.0 {
+            Source::Real { .. } => tokio::time::sleep(self.until(Some(time)).unwrap_or_default()).await,
+            Source::Manual(ManualClock(clock)) => {
+                // Closed only once this clock is gone.
+                let _ = clock.subscribe().wait_for(|now| *now >= time.as_millis()).await;
             }
         }
     }
@@ -95,17 +111,17 @@ impl Steps {
 impl ManualClock {
     /// A clock that stands at `start`.
     pub fn new(start: Timestamp) -> Self {
-        Self(Arc::new(AtomicI64::new(start.as_millis())))
+        Self(Arc::new(watch::Sender::new(start.as_millis())))
     }
 
     /// The time it shows.
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        Timestamp::from_millis(*self.0.borrow())
     }
 
     /// Moves it on; a negative duration does not move it.
     pub fn advance(&self, by: Millis) {
-        self.0.fetch_add(by.get().max(0), Ordering::SeqCst);
+        self.0.send_modify(|millis| *millis += by.get().max(0));
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) use allowance::ReportRate;
 pub use clock::{Clock, ManualClock};
 pub(crate) use etas::{Expected, Told};
 pub(crate) use fleet::{Beacon, Fleet, Fleets, Item};
-pub(crate) use ingest::{NumberError, Receipt, Session};
+pub(crate) use ingest::{Receipt, Session};
 pub(crate) use ledger::Done;
 pub(crate) use market::Market;
 pub(crate) use standing::{Followed, Wanted};
@@ -341,7 +341,7 @@ impl Handle {
 
     /// The time of this machine, which tokens and keys go by: they are made elsewhere.
     pub(crate) fn wall_now(&self) -> Timestamp {
-        self.clock.now() + self.clock.wall_ahead()
+        self.clock.wall_now()
     }
 
     /// What happens, for those who follow it.

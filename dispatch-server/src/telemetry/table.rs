@@ -49,6 +49,7 @@ const DISTANCE: &[f64] = &[500.0, 1000.0, 2000.0, 3000.0, 4000.0, 5000.0, 7500.0
 const WINDOW: &[f64] = &[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
 const COMMIT: &[f64] = &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
 const BATCH: &[f64] = &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0];
+const DELIVERING: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 macro_rules! table {
     ($($row:ident: $kind:ident $name:literal [$($label:literal),*] $unit:literal $buckets:ident $help:literal;)*) => {
@@ -158,6 +159,17 @@ table! {
         "How long the oldest of them has been waiting; to the second.";
     POSTGRES_LINK: Gauge "dispatch_postgres_link" ["state"] "0 or 1" NONE
         "How the database is: 1 for none, connecting, connected, away (the breaker is open) or fenced (somebody else writes there), 0 for the others.";
+
+    WEBHOOK_DELIVERIES: Counter "dispatch_webhook_deliveries_total" ["outcome"] "requests" NONE
+        "Requests to webhooks, by what came of them: delivered, failed (to be sent again), dead (given up), gone (answered 410).";
+    WEBHOOK_TIME: Histogram "dispatch_webhook_delivery_seconds" [] "seconds" DELIVERING
+        "From sending a request to a webhook to its answer, connecting included.";
+    WEBHOOKS_PENDING: Gauge "dispatch_webhook_pending" [] "events" NONE
+        "Events on their way to webhooks, those to be sent again included.";
+    WEBHOOKS_DEAD: Gauge "dispatch_webhook_dead_letters" [] "events" NONE
+        "Events that could not be delivered to webhooks, and are kept to be sent again.";
+    WEBHOOKS_DROPPED: Counter "dispatch_webhook_dead_letters_dropped_total" [] "events" NONE
+        "Of those, the ones that were forgotten because there were too many.";
 
     CPU_TIME: Counter "dispatch_process_cpu_seconds_total" [] "seconds" NONE
         "Processor time of the process.";

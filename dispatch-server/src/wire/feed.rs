@@ -7,7 +7,7 @@ use super::{
 use crate::runner::Told;
 use crate::telemetry::StreamEnd;
 use dispatch_core::{
-    DriverId, Event, EventKind, Fix, MarketId, Motion, OfferId, OfferOutcome, OrderId, ReturnReason, Role,
+    DriverId, Event, EventKind, Fix, MarketId, Millis, Motion, OfferId, OfferOutcome, OrderId, ReturnReason, Role,
     RoundFailure, State, Stop,
 };
 use serde::{Deserialize, Serialize};
@@ -339,7 +339,7 @@ impl What {
             }
             EventKind::DispatchStarted { order } => Self::DispatchStarted { order },
             EventKind::OrderHeld { order, reason, slack, .. } => {
-                let slack_seconds = slack.map(|slack| slack.as_secs_f64());
+                let slack_seconds = slack.map(Millis::as_secs_f64);
                 Self::OrderHeld { order, reason: reason.into(), slack_seconds }
             }
             EventKind::OfferMade { offer, driver, orders, stops, expires_at, attempt, .. } => Self::NewOffer {
@@ -611,6 +611,18 @@ pub(crate) enum EndName {
     Revoked,
     /// The order left the server's memory.
     Over,
+}
+
+impl EndName {
+    /// As it is written.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Stopping => "stopping",
+            Self::TooSlow => "too_slow",
+            Self::Revoked => "revoked",
+            Self::Over => "over",
+        }
+    }
 }
 
 impl From<StreamEnd> for EndName {

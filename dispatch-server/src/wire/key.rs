@@ -51,7 +51,7 @@ impl TryFrom<f64> for KeyRate {
 /// At most [`MAX_NAMED`] ids, each once.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "Vec<T>", bound = "T: Deserialize<'de> + Ord")]
-pub(crate) struct Few<T>(BTreeSet<T>);
+pub(crate) struct Few<T>(pub(super) BTreeSet<T>);
 
 impl<T> Default for Few<T> {
     fn default() -> Self {
@@ -75,23 +75,29 @@ impl<T: Ord> TryFrom<Vec<T>> for Few<T> {
 impl CreateKey {
     /// The key as one of somebody who may see this; the field that reaches further is an error.
     pub(crate) fn within(self, scope: &Scope) -> Result<NewKey, &'static str> {
-        let markets = self.markets.map(|markets| markets.0);
-        let markets = match (&scope.markets, markets) {
-            (None, markets) => markets,
-            (Some(own), None) => Some(own.clone()),
-            (Some(own), Some(markets)) if markets.is_subset(own) => Some(markets),
-            _ => return Err("markets"),
-        };
         Ok(NewKey {
             tenant: scope.tenant.clone(),
             name: self.name,
             role: self.role,
             places: self.places.0,
             driver: self.driver,
-            markets,
+            markets: markets_within(self.markets, scope)?,
             rate: self.rate.map_or(1.0, |KeyRate(times)| times),
             expires_at: self.expires_at.map(Time::get),
         })
+    }
+}
+
+/// The markets that something is for which somebody makes who may see this; `markets`, if it reaches further.
+pub(super) fn markets_within(
+    markets: Option<Few<MarketId>>,
+    scope: &Scope,
+) -> Result<Option<BTreeSet<MarketId>>, &'static str> {
+    match (&scope.markets, markets.map(|markets| markets.0)) {
+        (None, markets) => Ok(markets),
+        (Some(own), None) => Ok(Some(own.clone())),
+        (Some(own), Some(markets)) if markets.is_subset(own) => Ok(Some(markets)),
+        _ => Err("markets"),
     }
 }
 
@@ -159,20 +165,20 @@ pub(crate) struct SecretReply {
     pub(crate) secret: String,
 }
 
-/// Which keys a list shows.
+/// Which part of a list to show, of things that the server names.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct KeysQuery {
-    pub(crate) cursor: Option<KeyId>,
+pub(crate) struct PageQuery {
+    pub(crate) cursor: Option<MadeId>,
     pub(crate) limit: Option<u32>,
 }
 
-/// Names a key, as `key-0123456789abcdef`: chosen by the server.
+/// Names a key or a webhook, as `key-0123456789abcdef`: chosen by the server.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct KeyId(pub(crate) String);
+pub(crate) struct MadeId(pub(crate) String);
 
-impl TryFrom<String> for KeyId {
+impl TryFrom<String> for MadeId {
     type Error = dispatch_core::IdError;
     fn try_from(text: String) -> Result<Self, Self::Error> {
         // The same characters as in every other id.
@@ -180,7 +186,7 @@ impl TryFrom<String> for KeyId {
     }
 }
 
-impl std::str::FromStr for KeyId {
+impl std::str::FromStr for MadeId {
     type Err = dispatch_core::IdError;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.to_owned().try_into()

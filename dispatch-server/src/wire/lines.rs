@@ -83,7 +83,7 @@ pub(crate) struct LinesReply {
 
 /// How many positions came to what.
 #[derive(Debug, Default, Serialize, ToSchema)]
-struct OutcomeCounts {
+pub(super) struct OutcomeCounts {
     #[schema(minimum = 0)]
     moved: u64,
     #[schema(minimum = 0)]
@@ -104,6 +104,25 @@ struct OutcomeCounts {
     shed: u64,
 }
 
+impl OutcomeCounts {
+    pub(super) fn count(&mut self, tally: &Tally) {
+        for (outcome, more) in tally.counted() {
+            let count = match outcome {
+                FixOutcome::Moved => &mut self.moved,
+                FixOutcome::Stale => &mut self.stale,
+                FixOutcome::TooOld => &mut self.too_old,
+                FixOutcome::FromFuture => &mut self.from_future,
+                FixOutcome::TooFast => &mut self.too_fast,
+                FixOutcome::RateLimited => &mut self.rate_limited,
+                FixOutcome::UnknownDriver => &mut self.unknown_driver,
+                FixOutcome::Invalid => &mut self.invalid,
+                FixOutcome::Shed => &mut self.shed,
+            };
+            *count += more;
+        }
+    }
+}
+
 /// A line whose position was refused.
 #[derive(Debug, Serialize, ToSchema)]
 struct RefusedLine {
@@ -120,22 +139,8 @@ struct RefusedLine {
 impl LinesReply {
     /// Adds so many lines that came to this.
     pub(crate) fn count(&mut self, tally: &Tally) {
-        let counts = &mut self.outcomes;
-        for (outcome, more) in tally.counted() {
-            let count = match outcome {
-                FixOutcome::Moved => &mut counts.moved,
-                FixOutcome::Stale => &mut counts.stale,
-                FixOutcome::TooOld => &mut counts.too_old,
-                FixOutcome::FromFuture => &mut counts.from_future,
-                FixOutcome::TooFast => &mut counts.too_fast,
-                FixOutcome::RateLimited => &mut counts.rate_limited,
-                FixOutcome::UnknownDriver => &mut counts.unknown_driver,
-                FixOutcome::Invalid => &mut counts.invalid,
-                FixOutcome::Shed => &mut counts.shed,
-            };
-            *count += more;
-            self.lines += more;
-        }
+        self.outcomes.count(tally);
+        self.lines += tally.counted().map(|(_, more)| more).sum::<u64>();
     }
 
     /// Lists a line that was refused, if there is room.

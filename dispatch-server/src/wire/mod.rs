@@ -14,9 +14,11 @@ mod offer;
 mod order;
 mod problem;
 mod rules;
+mod socket;
 mod strict;
 mod time;
 mod values;
+mod webhook;
 
 pub(crate) use advice::*;
 pub(crate) use driver::*;
@@ -29,14 +31,17 @@ pub(crate) use offer::*;
 pub(crate) use order::*;
 pub(crate) use problem::*;
 pub(crate) use rules::*;
+pub(crate) use socket::*;
 pub(crate) use time::*;
 pub(crate) use values::*;
+pub(crate) use webhook::*;
 
 use crate::journal::hex;
 use serde::Deserialize;
 pub(crate) use serde::Serialize as Answer;
 pub(crate) use serde::de::DeserializeOwned as Question;
 
+use lines::OutcomeCounts;
 use order::fail_reason;
 use sha2::{Digest, Sha256};
 use strict::Strict;

@@ -30,6 +30,7 @@ pub(crate) enum Code {
     // 400
     MalformedJson,
     BrokenBody,
+    NotASocket,
     // 401
     Unauthenticated,
     // 403
@@ -47,6 +48,7 @@ pub(crate) enum Code {
     UnknownConfiguration,
     UnknownKey,
     UnknownLink,
+    UnknownWebhook,
     // 405
     MethodNotAllowed,
     // 408
@@ -92,6 +94,7 @@ pub(crate) enum Code {
     DiskLow,
     DatabaseAway,
     KeysNotKept,
+    WebhooksNotKept,
     Late,
     Stopping,
 }

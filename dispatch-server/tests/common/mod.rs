@@ -7,6 +7,9 @@ pub mod cluster;
 pub mod contract;
 #[cfg(unix)]
 pub mod place;
+pub mod receiver;
+pub mod socket;
+pub mod stream;
 
 use dispatch_core::{Millis, Timestamp};
 use dispatch_server::{JournalFailed, KeyHash, ManualClock, Sources, StartError, State, serve};

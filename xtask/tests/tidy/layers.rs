@@ -48,24 +48,30 @@ const SERVER: &[Reserved] = &[
     Reserved { path: "std::time::*", homes: &["runner"], why: "a glob hides who reads the wall clock" },
     Reserved {
         path: "serde_json",
-        homes: &["wire", "auth", "journal", "postgres"],
-        why: "only wire knows the API's JSON, auth that of keys and tokens, journal that of records, and postgres that of rows",
+        homes: &["wire", "auth", "journal", "postgres", "webhooks"],
+        why: "only wire knows the API's JSON, auth that of keys and tokens, journal that of records, postgres that of rows, and \
+              webhooks what it sends and keeps",
     },
     Reserved {
         path: "serde::Serialize",
-        homes: &["wire", "auth", "journal", "postgres"],
-        why: "only wire knows the API's JSON, auth that of keys and tokens, journal that of records, and postgres that of rows",
+        homes: &["wire", "auth", "journal", "postgres", "webhooks"],
+        why: "only wire knows the API's JSON, auth that of keys and tokens, journal that of records, postgres that of rows, and \
+              webhooks what it sends and keeps",
     },
     Reserved {
         path: "serde::Deserialize",
-        homes: &["wire", "auth", "config", "journal", "postgres"],
+        homes: &["wire", "auth", "config", "journal", "postgres", "webhooks"],
         why: "only wire knows the API's JSON, auth that of keys and tokens, and config the file",
     },
-    Reserved { path: "tokio_rustls", homes: &["net"], why: "only net knows how bytes come and go" },
+    Reserved {
+        path: "tokio_rustls",
+        homes: &["net", "webhooks"],
+        why: "only net knows how bytes come and go, and webhooks how theirs go out",
+    },
     Reserved {
         path: "hyper_util",
-        homes: &["net", "telemetry"],
-        why: "only net knows how bytes come and go, and telemetry its port",
+        homes: &["net", "telemetry", "webhooks"],
+        why: "only net knows how bytes come and go, telemetry its port, and webhooks how theirs go out",
     },
     Reserved { path: "jsonwebtoken", homes: &["auth"], why: "only auth knows who calls" },
     Reserved { path: "sqlx", homes: &["postgres"], why: "only postgres knows the database" },
