@@ -7,7 +7,7 @@ use crate::orders::cpu_seconds;
 use crate::redis_server::{PIPELINE, RedisServer};
 use clap::ValueEnum;
 use dispatch_core::DriverId;
-use dispatch_server::{FrameFix, KeyHash, Sources, State, encode_frame};
+use dispatch_server::{FrameFix, KeyHash, Moved, Sources, State, encode_frame};
 use serde_json::{Value, json};
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -179,7 +179,7 @@ impl Frames<()> {
         state: &State,
         drivers: &[Driver],
         batch: usize,
-    ) -> Result<Frames<impl FnMut(&[u8]) -> Result<(u64, u64), String> + use<>>, String> {
+    ) -> Result<Frames<impl FnMut(&[u8]) -> Moved + use<>>, String> {
         let ids: Vec<_> = drivers.iter().map(|driver| driver.id.clone()).collect();
         let report = state.frames(&ids)?;
         let numbered: Vec<_> = drivers.iter().zip(0..).collect();
@@ -197,7 +197,7 @@ impl Frames<()> {
     }
 }
 
-impl<F: FnMut(&[u8]) -> Result<(u64, u64), String>> Frames<F> {
+impl<F: FnMut(&[u8]) -> Moved> Frames<F> {
     /// A position of each driver.
     fn send(&mut self, taken: &mut Taken) {
         for frame in &mut self.frames[self.turn % 2] {
