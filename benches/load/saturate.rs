@@ -7,7 +7,7 @@ use crate::orders::cpu_seconds;
 use crate::redis_server::{PIPELINE, RedisServer};
 use clap::ValueEnum;
 use dispatch_core::DriverId;
-use dispatch_server::{FrameFix, KeyHash, Sources, State, encode_frame};
+use dispatch_server::{FrameFix, KeyHash, Moved, Sources, State, encode_frame};
 use serde_json::{Value, json};
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -121,7 +121,7 @@ impl Driver {
     fn new(number: u32) -> Self {
         let id = DriverId::new(format!("driver-{number}")).expect("a valid id");
         // All over a city of 40 km, and 15 m to the next place.
-        let spread = |factor: u32| (number.wrapping_mul(factor) >> 10) as i32 % 1_800_000;
+        let spread = |factor: u32| (number.wrapping_mul(factor) >> 10).cast_signed() % 1_800_000;
         let (north, east) = (524_000_000 + 2 * spread(2_654_435_761), 133_000_000 + 3 * spread(40_503_457));
         Self { id, steps: [(north, east), (north + 1_000, east + 1_500)] }
     }
@@ -162,7 +162,9 @@ fn in_process(drivers: &[Driver], batch: usize, seconds: Duration) -> Result<Mea
         drivers.chunks(5_000).map(|drivers| Frames::new(&state, drivers, batch)).collect::<Result<_, _>>()?;
     let (began, before) = (Instant::now(), cpu_seconds(std::process::id()));
     while began.elapsed() < seconds {
-        sessions.iter_mut().for_each(|frames| frames.send(&mut taken));
+        for frames in &mut sessions {
+            frames.send(&mut taken);
+        }
     }
     Ok((taken, began.elapsed(), cpu_seconds(std::process::id()) - before))
 }
@@ -170,7 +172,7 @@ fn in_process(drivers: &[Driver], batch: usize, seconds: Duration) -> Result<Mea
 /// The frames of some drivers for one session.
 struct Frames<F> {
     report: F,
-    frames: [Vec<Vec<u8>>; 2],
+    written: [Vec<Vec<u8>>; 2],
     turn: usize,
 }
 
@@ -179,7 +181,7 @@ impl Frames<()> {
         state: &State,
         drivers: &[Driver],
         batch: usize,
-    ) -> Result<Frames<impl FnMut(&[u8]) -> Result<(u64, u64), String> + use<>>, String> {
+    ) -> Result<Frames<impl FnMut(&[u8]) -> Moved + use<>>, String> {
         let ids: Vec<_> = drivers.iter().map(|driver| driver.id.clone()).collect();
         let report = state.frames(&ids)?;
         let numbered: Vec<_> = drivers.iter().zip(0..).collect();
@@ -192,15 +194,15 @@ impl Frames<()> {
             };
             encode_frame(0, &drivers.iter().map(fix).collect::<Vec<_>>(), false)
         };
-        let frames = [0, 1].map(|turn| numbered.chunks(batch).map(|drivers| frame(turn, drivers)).collect());
-        Ok(Frames { report, frames, turn: 0 })
+        let written = [0, 1].map(|turn| numbered.chunks(batch).map(|drivers| frame(turn, drivers)).collect());
+        Ok(Frames { report, written, turn: 0 })
     }
 }
 
-impl<F: FnMut(&[u8]) -> Result<(u64, u64), String>> Frames<F> {
+impl<F: FnMut(&[u8]) -> Moved> Frames<F> {
     /// A position of each driver.
     fn send(&mut self, taken: &mut Taken) {
-        for frame in &mut self.frames[self.turn % 2] {
+        for frame in &mut self.written[self.turn % 2] {
             // The base time of the header.
             frame[8..16].copy_from_slice(&now_ms().to_le_bytes());
             let count = u64::from(u32::from_le_bytes([frame[4], frame[5], frame[6], frame[7]]));

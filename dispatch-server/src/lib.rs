@@ -86,6 +86,10 @@ use telemetry::{FixOutcome, Metrics};
 use tokio::sync::Semaphore;
 use webhooks::{Source, Webhooks};
 
+/// How many positions of a frame moved their drivers, and how many did not.
+#[doc(hidden)]
+pub type Moved = Result<(u64, u64), String>;
+
 /// A running server without its network: markets, positions and the thread that owns the engines. Cheap to clone.
 #[derive(Clone)]
 pub struct State(Arc<Shared>);
@@ -191,10 +195,7 @@ impl State {
     /// Takes in frames of positions as a connection does, for measurements, of the tenant `default`: the drivers are those that a frame
     /// numbers from 0. Gives how many positions moved their drivers, and how many did not.
     #[doc(hidden)]
-    pub fn frames(
-        &self,
-        drivers: &[DriverId],
-    ) -> Result<impl FnMut(&[u8]) -> Result<(u64, u64), String> + use<>, String> {
+    pub fn frames(&self, drivers: &[DriverId]) -> Result<impl FnMut(&[u8]) -> Moved + use<>, String> {
         let mut session = Session::new(self, Principal::anybody().into());
         session.number(0, drivers).map_err(|error| error.to_string())?;
         Ok(move |frame: &[u8]| {
