@@ -22,13 +22,6 @@ pub(crate) fn serve(flags: Vec<String>) -> Result<Infallible, Box<dyn Error>> {
     })
 }
 
-/// Has this process open as many sockets as a server may have connections.
-pub(crate) fn raise_open_files() -> Result<(), Box<dyn Error>> {
-    let flags = vec!["limits.connections=40000".to_owned()];
-    dispatch_server::raise_open_files(&Sources { flags, ..Sources::default() }.load()?);
-    Ok(())
-}
-
 /// A running server; killed when it is dropped.
 pub(crate) struct Server {
     pub(crate) process: Child,

@@ -13,6 +13,7 @@ mod saturate;
 
 use child::Server;
 use clap::Parser;
+use dispatch_server::Sources;
 use folder::Folder;
 use saturate::Way;
 use serde_json::{Value, json};
@@ -102,7 +103,7 @@ fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
     let runtime = tokio::runtime::Runtime::new()?;
     let watchers = options.watchers.or((options.stalled > 0).then_some(WATCHERS_BESIDE_STALLED));
     if options.reconnects.is_some() || watchers.is_some() {
-        child::raise_open_files()?;
+        raise_open_files()?;
     }
     if let Some(reconnects) = options.reconnects {
         return runtime.block_on(live::reconnects(&server, options, reconnects));
@@ -132,6 +133,12 @@ fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
 
 /// How many watch beside streams that nobody reads, where it is not said.
 const WATCHERS_BESIDE_STALLED: u32 = 500;
+
+/// Has this process open as many sockets as the server may have connections.
+fn raise_open_files() -> Result<(), Box<dyn Error>> {
+    dispatch_server::raise_open_files(&Sources { flags: live::flags(), ..Sources::default() }.load()?);
+    Ok(())
+}
 
 fn millis(latency: &Duration) -> f64 {
     latency.as_secs_f64() * 1e3
