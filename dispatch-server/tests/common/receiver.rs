@@ -1,6 +1,5 @@
 //! Somebody who is told by webhooks what happens, and answers as a test says.
 
-use super::asyncapi;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
