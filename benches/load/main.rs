@@ -5,6 +5,7 @@
 mod child;
 #[path = "../folder.rs"]
 mod folder;
+mod live;
 mod orders;
 #[path = "../redis.rs"]
 mod redis_server;
@@ -12,6 +13,7 @@ mod saturate;
 
 use child::Server;
 use clap::Parser;
+use dispatch_server::Sources;
 use folder::Folder;
 use saturate::Way;
 use serde_json::{Value, json};
@@ -45,6 +47,21 @@ struct Options {
     /// How many positions come together.
     #[arg(long, default_value_t = 1_000)]
     batch: usize,
+    /// How many watch an order each, while drivers move and orders come; ten others watch the whole market.
+    #[arg(long)]
+    watchers: Option<u32>,
+    /// How many gateways send the positions of the drivers.
+    #[arg(long, default_value_t = 100)]
+    gateways: u32,
+    /// How often a driver reports, in seconds.
+    #[arg(long, default_value_t = 3)]
+    interval: u32,
+    /// Then as many streams of the whole market that nobody reads, and all of it again.
+    #[arg(long, default_value_t = 0)]
+    stalled: u32,
+    /// How often watchers come back, all together, with the last id they have.
+    #[arg(long)]
+    reconnects: Option<u64>,
     /// Where the data goes, in a directory of this run's own that is gone at its end; by default beside this program.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -76,12 +93,25 @@ fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
         }
     }
     if let Some(directory) = &options.serve {
-        match child::serve(vec![format!("durability={durability}"), format!("data_dir={}", directory.display())])? {}
+        let mut flags = live::flags();
+        flags.extend([format!("durability={durability}"), format!("data_dir={}", directory.display())]);
+        match child::serve(flags)? {}
     }
     let folder = Folder::new(options.data_dir.as_deref(), "load")?;
     let args: [&OsStr; 4] = ["--durability".as_ref(), durability.as_ref(), "--serve".as_ref(), folder.0.as_os_str()];
     let server = Server::start(args)?;
-    let figures = tokio::runtime::Runtime::new()?.block_on(orders::run(&server, options))?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let watchers = options.watchers.or((options.stalled > 0).then_some(WATCHERS_BESIDE_STALLED));
+    if options.reconnects.is_some() || watchers.is_some() {
+        raise_open_files()?;
+    }
+    if let Some(reconnects) = options.reconnects {
+        return runtime.block_on(live::reconnects(&server, options, reconnects));
+    }
+    if let Some(watchers) = watchers {
+        return runtime.block_on(live::run(&server, options, watchers));
+    }
+    let figures = runtime.block_on(orders::run(&server, options))?;
     let orders::Figures { mut latencies, saturated, errors, first_error, cpu } = figures;
     latencies.sort_unstable();
     let at = |share: f64| latencies.get((latencies.len() as f64 * share) as usize).map_or(0.0, millis);
@@ -99,6 +129,15 @@ fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
         "first_error": first_error,
         "saturated_commands_per_s": saturated,
     }))
+}
+
+/// How many watch beside streams that nobody reads, where it is not said.
+const WATCHERS_BESIDE_STALLED: u32 = 500;
+
+/// Has this process open as many sockets as the server may have connections.
+fn raise_open_files() -> Result<(), Box<dyn Error>> {
+    dispatch_server::raise_open_files(&Sources { flags: live::flags(), ..Sources::default() }.load()?);
+    Ok(())
 }
 
 fn millis(latency: &Duration) -> f64 {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-const STEPS: [&str; 5] = ["arrived_at_pickup", "picked_up", "departed", "arrived_at_dropoff", "delivered"];
+pub(crate) const STEPS: [&str; 5] = ["arrived_at_pickup", "picked_up", "departed", "arrived_at_dropoff", "delivered"];
 
 pub(crate) struct Figures {
     pub(crate) latencies: Vec<Duration>,
@@ -23,7 +23,8 @@ pub(crate) struct Figures {
     pub(crate) cpu: f64,
 }
 
-struct Load {
+/// Gives commands to a server.
+pub(crate) struct Load {
     client: Client,
     url: String,
     drivers: u32,
@@ -33,14 +34,7 @@ struct Load {
 }
 
 pub(crate) async fn run(server: &Server, options: &Options) -> Result<Figures, Box<dyn Error>> {
-    let load = Arc::new(Load {
-        client: Client::builder().pool_max_idle_per_host(1_000).build()?,
-        url: server.url.clone(),
-        drivers: options.drivers,
-        latencies: Mutex::default(),
-        errors: Mutex::default(),
-        next: AtomicU64::new(0),
-    });
+    let load = Arc::new(Load::new(server, options.drivers)?);
     load.clone().staff(options.drivers).await;
     load.take();
 
@@ -69,7 +63,7 @@ pub(crate) async fn run(server: &Server, options: &Options) -> Result<Figures, B
     }
     workers.join_all().await;
     let saturated = load.take().len() as f64 / began.elapsed().as_secs_f64();
-    let (errors, first_error) = load.errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let (errors, first_error) = load.errors();
     Ok(Figures { latencies, saturated, errors, first_error, cpu })
 }
 
@@ -83,12 +77,28 @@ pub(crate) fn cpu_seconds(process: u32) -> f64 {
 }
 
 impl Load {
+    pub(crate) fn new(server: &Server, drivers: u32) -> Result<Self, reqwest::Error> {
+        Ok(Self {
+            client: Client::builder().pool_max_idle_per_host(1_000).build()?,
+            url: server.url.clone(),
+            drivers,
+            latencies: Mutex::default(),
+            errors: Mutex::default(),
+            next: AtomicU64::new(0),
+        })
+    }
+
+    /// How many commands were not carried out, and what was wrong with the first.
+    pub(crate) fn errors(&self) -> (u64, Option<String>) {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn take(&self) -> Vec<Duration> {
         std::mem::take(&mut *self.latencies.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Gives a command that began at `since`, and notes how long it took.
-    async fn give(&self, since: Instant, method: Method, path: &str, body: &Value) {
+    pub(crate) async fn give(&self, since: Instant, method: Method, path: &str, body: &Value) {
         let request = self.client.request(method, format!("{}{path}", self.url)).json(body);
         let answer = match request.send().await {
             Ok(response) if response.status().is_success() => {
@@ -106,7 +116,7 @@ impl Load {
     }
 
     /// Has all drivers come on shift.
-    async fn staff(self: Arc<Self>, drivers: u32) {
+    pub(crate) async fn staff(self: Arc<Self>, drivers: u32) {
         let mut workers = JoinSet::new();
         for worker in 0..16 {
             let load = self.clone();

@@ -7,17 +7,19 @@ use crate::orders::cpu_seconds;
 use crate::redis_server::{PIPELINE, RedisServer};
 use clap::ValueEnum;
 use dispatch_core::DriverId;
-use dispatch_server::{FrameFix, KeyHash, Sources, State, encode_frame};
+use dispatch_server::{FrameFix, KeyHash, Moved, Sources, State, encode_frame};
 use serde_json::{Value, json};
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 /// How positions come.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Way {
-    /// Frames, given to a session of a server in this process.
+    /// Frames over sockets.
     Binary,
     /// Batches of JSON in requests.
     JsonBatch,
@@ -93,7 +95,7 @@ pub(crate) fn run(options: &Options, way: Way) -> Result<Value, Box<dyn Error>> 
     let drivers: Vec<_> = (0..options.drivers).map(Driver::new).collect();
     let seconds = Duration::from_secs(options.seconds.into());
     let (taken, took, cpu) = match way {
-        Way::Binary => in_process(&drivers, options.batch, seconds)?,
+        Way::Binary => over_sockets(&drivers, options)?,
         Way::JsonBatch | Way::JsonSingle => over_http(&drivers, options, way)?,
     };
     let redis = redis(&drivers, seconds / 4);
@@ -121,7 +123,7 @@ impl Driver {
     fn new(number: u32) -> Self {
         let id = DriverId::new(format!("driver-{number}")).expect("a valid id");
         // All over a city of 40 km, and 15 m to the next place.
-        let spread = |factor: u32| (number.wrapping_mul(factor) >> 10) as i32 % 1_800_000;
+        let spread = |factor: u32| (number.wrapping_mul(factor) >> 10).cast_signed() % 1_800_000;
         let (north, east) = (524_000_000 + 2 * spread(2_654_435_761), 133_000_000 + 3 * spread(40_503_457));
         Self { id, steps: [(north, east), (north + 1_000, east + 1_500)] }
     }
@@ -144,44 +146,47 @@ fn now_text() -> String {
 
 type Measured = (Taken, Duration, f64);
 
-/// Frames for a session of a server in this process, written beforehand: only their time changes.
-fn in_process(drivers: &[Driver], batch: usize, seconds: Duration) -> Result<Measured, Box<dyn Error>> {
-    let config = Sources { flags: flags(), ..Sources::default() }.load()?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    let state = runtime.block_on(async {
-        let state = State::start(config)?;
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        tokio::spawn(dispatch_server::serve(state.clone(), listener, std::future::pending()));
-        let ids: Vec<_> = drivers.iter().map(|driver| driver.id.clone()).collect();
-        tokio::task::spawn_blocking(move || employ(&address.to_string(), &ids)).await??;
-        Ok::<_, Box<dyn Error>>(state)
-    })?;
-    let mut taken = Taken::default();
-    let mut sessions: Vec<_> =
-        drivers.chunks(5_000).map(|drivers| Frames::new(&state, drivers, batch)).collect::<Result<_, _>>()?;
-    let (began, before) = (Instant::now(), cpu_seconds(std::process::id()));
-    while began.elapsed() < seconds {
-        sessions.iter_mut().for_each(|frames| frames.send(&mut taken));
-    }
-    Ok((taken, began.elapsed(), cpu_seconds(std::process::id()) - before))
+/// Frames over sockets to a server in a process of its own, written beforehand: only their time changes.
+fn over_sockets(drivers: &[Driver], options: &Options) -> Result<Measured, Box<dyn Error>> {
+    let server = Server::start(["--saturate", Way::Binary.name(), "--serve", "nowhere"])?;
+    let address = server.url.trim_start_matches("http://").to_owned();
+    employ(&address, &drivers.iter().map(|driver| driver.id.clone()).collect::<Vec<_>>())?;
+    let end = Duration::from_secs(options.seconds.into());
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let mut senders = Vec::new();
+        for drivers in drivers.chunks(drivers.len().div_ceil(SOCKETS)) {
+            senders.push(Frames::open(&address, drivers, options.batch).await?);
+        }
+        let (began, before) = (Instant::now(), cpu_seconds(server.process.id()));
+        let mut tasks = tokio::task::JoinSet::new();
+        for sender in senders {
+            tasks.spawn(sender.run(began + end));
+        }
+        let taken = tasks.join_all().await.into_iter().fold(Taken::default(), Taken::and);
+        Ok((taken, began.elapsed(), cpu_seconds(server.process.id()) - before))
+    })
 }
 
-/// The frames of some drivers for one session.
-struct Frames<F> {
-    report: F,
+/// So many sockets send at once.
+const SOCKETS: usize = 8;
+
+type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
+/// The frames of some drivers over one socket.
+struct Frames {
+    socket: Socket,
     frames: [Vec<Vec<u8>>; 2],
-    turn: usize,
 }
 
-impl Frames<()> {
-    fn new(
-        state: &State,
-        drivers: &[Driver],
-        batch: usize,
-    ) -> Result<Frames<impl FnMut(&[u8]) -> Result<(u64, u64), String> + use<>>, String> {
-        let ids: Vec<_> = drivers.iter().map(|driver| driver.id.clone()).collect();
-        let report = state.frames(&ids)?;
+impl Frames {
+    async fn open(address: &str, drivers: &[Driver], batch: usize) -> Result<Self, Box<dyn Error>> {
+        let mut request = format!("ws://{address}/v1/socket").into_client_request()?;
+        request.headers_mut().insert("authorization", format!("Bearer {GATEWAY}").parse()?);
+        let (mut socket, _) = tokio_tungstenite::connect_async(request).await?;
+        let ids: Vec<_> = drivers.iter().map(|driver| driver.id.as_str()).collect();
+        let message = json!({"type": "drivers", "drivers": ids}).to_string();
+        socket.send(Message::Text(message.into())).await?;
+        answer(&mut socket).await?;
         let numbered: Vec<_> = drivers.iter().zip(0..).collect();
         let frame = |turn: usize, drivers: &[(&Driver, u32)]| {
             let unknown = FrameFix::UNKNOWN;
@@ -193,20 +198,41 @@ impl Frames<()> {
             encode_frame(0, &drivers.iter().map(fix).collect::<Vec<_>>(), false)
         };
         let frames = [0, 1].map(|turn| numbered.chunks(batch).map(|drivers| frame(turn, drivers)).collect());
-        Ok(Frames { report, frames, turn: 0 })
+        Ok(Self { socket, frames })
+    }
+
+    /// Sends a position of each driver, again and again.
+    async fn run(mut self, end: Instant) -> Taken {
+        let mut taken = Taken::default();
+        for turn in 0.. {
+            for frame in &mut self.frames[turn % 2] {
+                // The base time of the header.
+                frame[8..16].copy_from_slice(&now_ms().to_le_bytes());
+                let count = u64::from(u32::from_le_bytes([frame[4], frame[5], frame[6], frame[7]]));
+                let sent = self.socket.send(Message::Binary(frame.clone().into())).await;
+                let moved = match sent {
+                    Ok(()) => {
+                        answer(&mut self.socket).await.map(|answer| answer["outcomes"]["moved"].as_u64().unwrap_or(0))
+                    }
+                    Err(error) => Err(error.to_string()),
+                };
+                taken.note(count, moved);
+            }
+            if Instant::now() >= end {
+                break;
+            }
+        }
+        taken
     }
 }
 
-impl<F: FnMut(&[u8]) -> Result<(u64, u64), String>> Frames<F> {
-    /// A position of each driver.
-    fn send(&mut self, taken: &mut Taken) {
-        for frame in &mut self.frames[self.turn % 2] {
-            // The base time of the header.
-            frame[8..16].copy_from_slice(&now_ms().to_le_bytes());
-            let count = u64::from(u32::from_le_bytes([frame[4], frame[5], frame[6], frame[7]]));
-            taken.note(count, (self.report)(frame).map(|(moved, _)| moved));
+async fn answer(socket: &mut Socket) -> Result<Value, String> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).map_err(|error| error.to_string()),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            other => return Err(format!("{other:?}")),
         }
-        self.turn += 1;
     }
 }
 

@@ -71,18 +71,17 @@ pub use runner::{Clock, ManualClock};
 pub use telemetry::{Telemetry, TelemetryError, metrics_markdown, serve_admin};
 pub use wire::frame::{FrameFix, encode_frame};
 
-use auth::{Auth, KeyStore, Principal, Rates, TenantId};
+use auth::{Auth, KeyStore, Rates, TenantId};
 use config::Durability;
-use dispatch_core::DriverId;
 use net::Tls;
 use parking_lot::Mutex;
-use runner::{Handle, Runner, Session};
+use runner::{Handle, Runner};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use telemetry::{FixOutcome, Metrics};
+use telemetry::Metrics;
 use tokio::sync::Semaphore;
 use webhooks::{Source, Webhooks};
 
@@ -186,22 +185,6 @@ impl State {
 
     fn tls(&self) -> Option<&Tls> {
         self.0.tls.as_ref()
-    }
-
-    /// Takes in frames of positions as a connection does, for measurements, of the tenant `default`: the drivers are those that a frame
-    /// numbers from 0. Gives how many positions moved their drivers, and how many did not.
-    #[doc(hidden)]
-    pub fn frames(
-        &self,
-        drivers: &[DriverId],
-    ) -> Result<impl FnMut(&[u8]) -> Result<(u64, u64), String> + use<>, String> {
-        let mut session = Session::new(self, Principal::anybody().into());
-        session.number(0, drivers).map_err(|error| error.to_string())?;
-        Ok(move |frame: &[u8]| {
-            let receipt = session.report_frame(frame).map_err(|error| error.to_string())?;
-            let moved = receipt.tally.of(FixOutcome::Moved);
-            Ok((moved, receipt.tally.counted().map(|(_, count)| count).sum::<u64>() - moved))
-        })
     }
 
     /// Whether nobody needs a key: everybody on this machine is admin, by way of a proxy as well.

@@ -300,7 +300,7 @@ async fn an_arrival_that_changes_is_told_and_kept() {
     server.post("/v1/orders/o-1/kitchen", json!({"status": "confirmed"})).await.ok();
     let mut stream = server.stream("", "/v1/orders/o-1/feed", None).await;
     let first = stream.next().await.unwrap();
-    assert_eq!(first.data["etas"][0]["order"], "o-1");
+    assert_eq!(first.data["eta"]["order"], "o-1");
     server
         .send_as("", Method::PUT, "/v1/orders/o-1/ready-time", Some(json!({"ready_at": "2026-01-01T00:45:00Z"})))
         .await

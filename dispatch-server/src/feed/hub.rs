@@ -11,7 +11,7 @@ use axum::body::Bytes;
 use dispatch_core::{DriverId, MarketId, OrderId, PlaceId, Timestamp};
 use parking_lot::Mutex;
 use serde::Deserialize;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
@@ -112,7 +112,7 @@ pub(super) struct Ring {
     first: u64,
     bytes: usize,
     /// What lies behind this is here.
-    floor: Spot,
+    floor: (Spot, Timestamp),
     channels: HashMap<Topic, Channel>,
     seats: usize,
     principals: HashMap<(TenantId, String), usize>,
@@ -154,7 +154,7 @@ impl Hub {
             entries: VecDeque::new(),
             first: 0,
             bytes: 0,
-            floor: Spot::behind(0),
+            floor: (Spot::behind(0), Timestamp::from_millis(0)),
             channels: HashMap::new(),
             seats: 0,
             principals: HashMap::new(),
@@ -199,23 +199,26 @@ impl Hub {
     }
 
     /// Begins behind a record of a log: nothing before it is here.
-    pub(super) fn begin_behind(&self, log: &str, record: u64) {
+    pub(super) fn begin_behind(&self, log: &str, record: u64, at: Timestamp) {
         let digits = log.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
         self.log.get_or_init(|| digits.expect("a log is called by hexadecimal digits"));
         let mut ring = self.ring.lock();
         assert_eq!(ring.seats, 0, "nobody follows what has not begun");
         ring.first += ring.entries.len() as u64;
-        (ring.entries, ring.bytes, ring.floor) = (VecDeque::new(), 0, Spot::behind(record));
+        (ring.entries, ring.bytes, ring.floor) = (VecDeque::new(), 0, (Spot::behind(record), at));
         ring.channels.clear();
     }
 
     /// Tells everybody whom it concerns what is durable now.
     pub(crate) fn publish(&self, entries: Vec<Entry>) {
-        let mut woken = Vec::new();
+        let mut touched = HashSet::new();
         let mut ring = self.ring.lock();
         for entry in entries {
-            ring.push(entry, &mut woken);
+            touched.extend(entry.topics.iter().cloned());
+            ring.push(entry);
         }
+        let channels = touched.iter().filter_map(|topic| ring.channels.get(topic));
+        let woken: Vec<_> = channels.flat_map(|channel| channel.seats.iter().cloned()).collect();
         ring.shrink(self.limits.replay_bytes);
         let bytes = ring.bytes;
         drop(ring);
@@ -237,10 +240,10 @@ impl Hub {
         }
     }
 
-    /// A place for somebody who follows these topics, of these markets, and only what merchants may see if they are one.
+    /// A place for somebody who has no more than `most`: these topics, of these markets, and only what merchants may see if they are one.
     pub(crate) fn subscribe(
         self: &Arc<Self>,
-        principal: (TenantId, String),
+        (principal, most): ((TenantId, String), usize),
         topics: Vec<Topic>,
         markets: Vec<u16>,
         is_merchant: bool,
@@ -250,7 +253,7 @@ impl Hub {
             return Err(TooManyStreams::All);
         }
         let of_principal = ring.principals.entry(principal.clone()).or_default();
-        if *of_principal >= self.limits.per_principal {
+        if *of_principal >= most {
             return Err(TooManyStreams::Yours);
         }
         *of_principal += 1;
@@ -306,15 +309,16 @@ impl Hub {
         if number == ring.first { Some(self.floor(&ring)) } else { ring.before(number) }
     }
 
-    /// A cursor before all entries that are here. Whatever is behind it was written at any time.
+    /// A cursor before all entries that are here.
     fn floor(&self, ring: &Ring) -> Cursor {
-        Cursor { log: self.log(), at: Timestamp::from_millis(0), spot: ring.floor }
+        let (spot, at) = ring.floor;
+        Cursor { log: self.log(), at, spot }
     }
 
     /// The number of the first entry behind a cursor.
     pub(super) fn resume(&self, cursor: Cursor) -> Result<u64, Gone> {
         let ring = self.ring.lock();
-        if cursor.log != self.log() || cursor.spot < ring.floor {
+        if cursor.log != self.log() || cursor.spot < ring.floor.0 {
             return Err(Gone);
         }
         let at = ring.entries.partition_point(|entry| entry.cursor.spot <= cursor.spot);
@@ -357,13 +361,12 @@ impl Ring {
         self.entries.get(place as usize).map(|entry| entry.cursor)
     }
 
-    fn push(&mut self, entry: Entry, woken: &mut Vec<Arc<Seat>>) {
+    fn push(&mut self, entry: Entry) {
         let number = self.first + self.entries.len() as u64;
         self.bytes += entry.json.len() + ENTRY_BYTES;
         for topic in &entry.topics {
             let channel = self.channels.entry(topic.clone()).or_default();
             channel.entries.push_back(number);
-            woken.extend(channel.seats.iter().cloned());
         }
         self.entries.push_back(Arc::new(entry));
     }
@@ -373,7 +376,7 @@ impl Ring {
             && let Some(entry) = self.entries.pop_front()
         {
             self.bytes -= entry.json.len() + ENTRY_BYTES;
-            self.floor = entry.cursor.spot;
+            self.floor = (entry.cursor.spot, entry.cursor.at);
             self.first += 1;
             for topic in &entry.topics {
                 let channel =

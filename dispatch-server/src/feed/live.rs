@@ -83,6 +83,8 @@ impl Live {
     }
 
     pub(super) fn follow_market(&self, seat: &Arc<Seat>, market: u16) {
+        // What was made for those before may be old.
+        self.markets[&market].all.lock().take();
         self.followers.lock().markets.push((market, seat.clone()));
         self.changed.notify_one();
     }
@@ -126,9 +128,10 @@ impl Live {
                 continue;
             }
             market.all.lock().take();
-            let moved = market.frame(false);
-            for (_, seat) in followers {
-                seat.tell_moved(*number, &moved);
+            if let Some(moved) = market.frame(false) {
+                for (_, seat) in followers {
+                    seat.tell_moved(*number, &moved);
+                }
             }
         }
     }
@@ -136,12 +139,14 @@ impl Live {
     /// Where all drivers of a market are, as of the last look.
     pub(super) fn all(&self, market: u16) -> Frame {
         let market = &self.markets[&market];
-        market.all.lock().get_or_insert_with(|| market.frame(true)).clone()
+        let mut all = market.all.lock();
+        all.get_or_insert_with(|| market.frame(true).expect("all are told, however few there are")).clone()
     }
 }
 
 impl Market {
-    fn frame(&self, all: bool) -> Frame {
+    /// Where all are, or those that moved, if any have.
+    fn frame(&self, all: bool) -> Option<Frame> {
         let mut positions = Vec::new();
         let tell = |driver: &DriverId, seen| positions.push(DriverAt::new(driver.clone(), seen));
         if all {
@@ -150,6 +155,7 @@ impl Market {
             self.fleet.each_moved(&self.id, tell);
         }
         let at = self.fleet.now().into();
-        Frame::new(&Beside::Locations { market: self.id.clone(), at, positions })
+        let is_needed = all || !positions.is_empty();
+        is_needed.then(|| Frame::new(&Beside::Locations { market: self.id.clone(), at, positions }))
     }
 }

@@ -4,7 +4,7 @@ use super::cursor::{Cursor, Spot};
 use super::hub::{Entry, Hub, Rider, Topic};
 use crate::journal::{Audience, Image, Record};
 use crate::wire::{self, FeedEvent, Known, What};
-use dispatch_core::{DriverId, Event, EventKind, MarketId, OfferId, OrderId, PlaceId, State};
+use dispatch_core::{DriverId, Event, EventKind, MarketId, OfferId, OrderId, PlaceId, State, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl Known for Scribe {
 impl Audience for Press {
     fn begin(&mut self, log: &str, seq: u64, image: &Image) {
         self.last = seq;
-        self.hub.begin_behind(log, seq);
+        self.hub.begin_behind(log, seq, image.at.unwrap_or(Timestamp::from_millis(0)));
         let scribe =
             |(market, snapshot): (&MarketId, &dispatch_core::Snapshot)| (market.clone(), Scribe::of(snapshot.state()));
         self.scribes = image.markets.iter().map(scribe).collect();

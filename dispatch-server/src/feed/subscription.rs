@@ -140,6 +140,11 @@ impl Subscription {
         matches!(self.topics.as_slice(), [Topic::Order(..)])
     }
 
+    /// Is told when its order arrives, before anything else.
+    pub(crate) fn tell(&self, eta: EtaUpdate) {
+        self.seat.tell_eta(Arc::new(eta));
+    }
+
     /// Is told where this driver is from now on, or no driver.
     pub(crate) fn follow(&self, whom: Option<(DriverId, Beacon)>) {
         let follows = whom.map(|(driver, beacon)| Follows { driver, beacon, told: None });

@@ -19,7 +19,12 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Most streams of one tracking link: a family and all their devices.
+const MAX_PER_LINK: usize = 50;
 
 /// The header with the last event that a client has.
 const LAST_EVENT_ID: &str = "Last-Event-ID";
@@ -74,14 +79,21 @@ pub(super) async fn of_link(Extract(state): Extract<State>, params: RawPathParam
     };
     let (market, rider, cursor) = state.ask(Some(&link.tenant), find).await?;
     let topic = crate::feed::Topic::Order(market, link.order.clone());
-    let principal = (link.tenant.clone(), "tracking links".to_owned());
-    let mut subscription = hub.subscribe(principal, vec![topic], vec![market], true)?;
+    let principal = (link.tenant.clone(), format!("link {}", link.order));
+    let mut subscription = hub.subscribe((principal, MAX_PER_LINK), vec![topic], vec![market], true)?;
     subscription.begin(cursor).map_err(|_| Error::Late)?;
     subscription.follow(rider);
     let guard = Guard { state: state.clone(), credential: Credential::Link(text), changes: state.auth().changes() };
     let first = show(&state, &link, cursor).await?;
-    let audience = Audience::Customer { link, shown_to: cursor };
-    Ok(answer(Stream { state, subscription, guard, audience, first: Some(first) }))
+    let check_at = Instant::now() + heartbeat(&state);
+    Ok(answer(Stream {
+        state,
+        subscription,
+        guard,
+        check_at,
+        audience: Audience::Customer { link },
+        first: Some(first),
+    }))
 }
 
 /// The state of a customer's order, as an event.
@@ -117,7 +129,12 @@ async fn stream(
 ) -> Result<Response, Problem> {
     let (subscription, first) = open(&state, caller, wanted, after, positions).await?;
     let first = first.map(|first| text_of(&first));
-    Ok(answer(Stream { state, subscription, guard, audience: Audience::Known, first }))
+    let check_at = Instant::now() + heartbeat(&state);
+    Ok(answer(Stream { state, subscription, guard, check_at, audience: Audience::Known, first }))
+}
+
+fn heartbeat(state: &State) -> Duration {
+    Duration::from_secs(state.config().streams.heartbeat_seconds)
 }
 
 /// Opens a subscription: with how things stand, unless it goes on from where the client was.
@@ -133,11 +150,15 @@ pub(super) async fn open(
     let is_merchant = caller.who.grant.role() == Role::Merchant;
     let (feed, tenant) = (hub.clone(), principal.0.clone());
     let follow = move |world: &mut World| world.follow(&feed, &caller, &wanted, after);
-    let Followed { topics, markets, fleets, rider, cursor, standing } = state.ask(Some(&tenant), follow).await?;
-    let mut subscription = hub.subscribe(principal, topics, markets, is_merchant)?;
+    let Followed { topics, markets, fleets, rider, cursor, eta, standing } = state.ask(Some(&tenant), follow).await?;
+    let most = state.config().streams.per_principal;
+    let mut subscription = hub.subscribe((principal, most), topics, markets, is_merchant)?;
     // What happened since is in memory, but for the unlikely case that all of it was replaced within this moment.
     subscription.begin(cursor).map_err(|_| Error::Late)?;
     subscription.follow(rider);
+    if let Some(eta) = eta {
+        subscription.tell(eta);
+    }
     if positions {
         for market in fleets {
             subscription.follow_market(market);
@@ -199,7 +220,7 @@ enum Audience {
     /// Whoever has a key: everything as it is.
     Known,
     /// Whoever has a link: how the order stands, each time that something happened to it.
-    Customer { link: Link, shown_to: Cursor },
+    Customer { link: Link },
 }
 
 /// A stream of events. It costs nothing while nothing happens.
@@ -207,6 +228,7 @@ struct Stream {
     state: State,
     subscription: Subscription,
     guard: Guard,
+    check_at: Instant,
     audience: Audience,
     first: Option<Bytes>,
 }
@@ -218,23 +240,28 @@ impl Stream {
             return (Some(self), first);
         }
         loop {
+            // However much there is to tell, and nothing it was not let in for.
+            if self.check_at <= Instant::now() && !self.check() {
+                return self.end(StreamEnd::Revoked);
+            }
             let news = tokio::select! {
                 news = self.subscription.next() => news,
                 () = self.guard.changed() => News::Beat,
             };
             let text = match news {
-                News::Beat if self.guard.holds() => Bytes::from_static(b":\n\n"),
+                News::Beat if self.check() => Bytes::from_static(b":\n\n"),
                 News::Beat => return self.end(StreamEnd::Revoked),
                 News::TooSlow => return self.end(StreamEnd::TooSlow),
                 News::Stopping => return self.end(StreamEnd::Stopping),
-                News::Entries(entries) => {
-                    let is_over = self.subscription.follows_one_order()
-                        && entries.iter().any(|entry| entry.name == ORDER_RETIRED);
-                    let text = self.tell(&entries).await;
-                    match text {
-                        _ if is_over => return self.end(StreamEnd::Over),
-                        Some(text) => text,
-                        None => continue,
+                News::Entries(mut entries) => {
+                    let is_over = cut_at_end(&self.subscription, &mut entries);
+                    match self.tell(&entries).await {
+                        Ok(text) if is_over => {
+                            let (rest, closing) = self.end(StreamEnd::Over);
+                            return (rest, [text, closing].concat().into());
+                        }
+                        Ok(text) => text,
+                        Err(why) => return self.end(why),
                     }
                 }
                 News::Location(driver, seen) => text_of(&Beside::LocationUpdate(DriverAt::new(driver, seen))),
@@ -245,19 +272,30 @@ impl Stream {
         }
     }
 
-    async fn tell(&mut self, entries: &[Arc<Entry>]) -> Option<Bytes> {
-        follow(&self.state, &self.subscription, entries, matches!(self.audience, Audience::Customer { .. }));
-        match &mut self.audience {
+    /// Whether it may go on; asked again a heartbeat from now at the latest.
+    fn check(&mut self) -> bool {
+        self.check_at = Instant::now() + heartbeat(&self.state);
+        self.guard.holds()
+    }
+
+    async fn tell(&mut self, entries: &[Arc<Entry>]) -> Result<Bytes, StreamEnd> {
+        match &self.audience {
             Audience::Known => {
+                follow(&self.state, &self.subscription, entries, false);
                 let mut text = Vec::new();
                 for entry in entries {
                     wire::write_event(entry.name, Some(&entry.cursor.to_string()), &entry.json, &mut text);
                 }
-                Some(text.into())
+                Ok(text.into())
             }
-            Audience::Customer { link, shown_to } => {
-                *shown_to = entries.last()?.cursor;
-                show(&self.state, link, *shown_to).await.ok()
+            Audience::Customer { link } => {
+                let last = entries.last().expect("nobody is told nothing");
+                // Another order may have its id by now.
+                let shown = show(&self.state, link, last.cursor).await;
+                let text = shown
+                    .map_err(|problem| if problem.is_unknown() { StreamEnd::Over } else { StreamEnd::Stopping })?;
+                follow(&self.state, &self.subscription, entries, true);
+                Ok(text)
             }
         }
     }
@@ -266,6 +304,16 @@ impl Stream {
         self.state.0.metrics.streams.ended(why);
         (None, text_of(&Beside::Closing { reason: why.into() }))
     }
+}
+
+/// Whether an order that is followed has left memory: what comes after that is of another one of its id.
+pub(super) fn cut_at_end(subscription: &Subscription, entries: &mut Vec<Arc<Entry>>) -> bool {
+    let end = entries.iter().position(|entry| entry.name == ORDER_RETIRED);
+    let end = end.filter(|_| subscription.follows_one_order());
+    if let Some(end) = end {
+        entries.truncate(end + 1);
+    }
+    end.is_some()
 }
 
 /// Has a subscription be told where the driver is who has its order now.
@@ -280,9 +328,9 @@ pub(super) fn follow(state: &State, subscription: &Subscription, entries: &[Arc<
         Some((driver.clone(), state.handle().beacon(rider.1, driver)?))
     };
     match rider.0 {
-        Rider::Fetches(_) if on_board_only => subscription.follow(None),
-        Rider::Fetches(driver) | Rider::Carries(driver) => subscription.follow(beacon(driver)),
-        Rider::Nobody => subscription.follow(None),
+        Rider::Fetches(driver) if !on_board_only => subscription.follow(beacon(driver)),
+        Rider::Carries(driver) => subscription.follow(beacon(driver)),
+        Rider::Fetches(_) | Rider::Nobody => subscription.follow(None),
     }
 }
 

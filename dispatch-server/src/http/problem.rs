@@ -232,6 +232,11 @@ impl Problem {
         }
     }
 
+    /// Whether what it is about is not there.
+    pub(crate) fn is_unknown(&self) -> bool {
+        Kind::from(self.code) == Kind::Unknown
+    }
+
     pub(crate) fn no_socket(detail: &str) -> Self {
         Self::new(Code::NotASocket, format!("this is where web sockets are opened: {detail}"))
     }

@@ -9,7 +9,7 @@ use crate::feed::{News, Subscription};
 use crate::net::Held;
 use crate::runner::{Session, Wanted};
 use crate::telemetry::StreamEnd;
-use crate::wire::{self, Beside, DriverAt, ORDER_RETIRED, Received, SocketReply, SocketRequest};
+use crate::wire::{self, Beside, DriverAt, Received, SocketReply, SocketRequest};
 use axum::Extension;
 use axum::extract::State as Extract;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
@@ -21,13 +21,13 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// What the server speaks. Browsers, which cannot set headers, send their key beside it as `bearer.KEY`.
 const PROTOCOL: &str = "dispatch.v1";
 
 /// Most bytes that wait to be sent. A message is sent as soon as it is made, so this is how long one may be.
-const MAX_WRITE_BUFFER: usize = 64 << 20;
+const MAX_WRITE_BUFFER: usize = 128 << 20;
 
 /// So many messages of all subscriptions wait for the socket to be free.
 const WAITING: usize = 8;
@@ -62,7 +62,16 @@ pub(super) async fn open(
         let _held = held;
         let session = Session::new(&state, caller.who.clone());
         let (told, tells) = mpsc::channel(WAITING);
-        let talk = Talk { state, caller, guard, session, subscriptions: BTreeMap::new(), tasks: JoinSet::new(), told };
+        let talk = Talk {
+            state,
+            caller,
+            guard,
+            session,
+            subscriptions: BTreeMap::new(),
+            begun: 0,
+            tasks: JoinSet::new(),
+            told,
+        };
         talk.run(socket, tells).await;
     }))
 }
@@ -71,8 +80,11 @@ pub(super) async fn open(
 enum Tell {
     Event(String),
     /// It is over.
-    Over(u32, StreamEnd),
+    Over(StreamEnd),
 }
+
+/// A subscription of a socket: its `ref`, and which of those it is that were called so one after the other.
+type Number = (u32, u64);
 
 /// One socket.
 struct Talk {
@@ -80,18 +92,30 @@ struct Talk {
     caller: Caller,
     guard: Guard,
     session: Session,
-    subscriptions: BTreeMap<u32, AbortHandle>,
+    subscriptions: BTreeMap<u32, (u64, AbortHandle)>,
+    /// How many subscriptions there were.
+    begun: u64,
     /// Each subscription waits in a task of its own; they end with the socket.
     tasks: JoinSet<()>,
-    told: mpsc::Sender<Tell>,
+    told: mpsc::Sender<(Number, Tell)>,
 }
 
 /// A socket that is over, and why, for a client that is still there.
 struct Over(Option<StreamEnd>);
 
 impl Talk {
-    async fn run(mut self, mut socket: WebSocket, mut tells: mpsc::Receiver<Tell>) {
-        let Err(Over(why)) = self.converse(&mut socket, &mut tells).await;
+    async fn run(mut self, mut socket: WebSocket, mut tells: mpsc::Receiver<(Number, Tell)>) {
+        let patience = Duration::from_secs(self.state.config().limits.drain_seconds);
+        let stopping = self.state.handle().hub().stopping();
+        // A client that takes nothing does not hold up a stop for longer than others may.
+        let gone = async {
+            stopping.await;
+            sleep(patience).await;
+        };
+        let Over(why) = tokio::select! {
+            Err(over) = self.converse(&mut socket, &mut tells) => over,
+            () = gone => return,
+        };
         let Some(why) = why else { return };
         self.state.0.metrics.streams.ended(why);
         let code = if why == StreamEnd::Stopping { close_code::AWAY } else { close_code::POLICY };
@@ -105,7 +129,11 @@ impl Talk {
         Duration::from_secs(self.state.config().limits.stall_seconds)
     }
 
-    async fn converse(&mut self, socket: &mut WebSocket, tells: &mut mpsc::Receiver<Tell>) -> Result<Infallible, Over> {
+    async fn converse(
+        &mut self,
+        socket: &mut WebSocket,
+        tells: &mut mpsc::Receiver<(Number, Tell)>,
+    ) -> Result<Infallible, Over> {
         let beat = Duration::from_secs(self.state.config().streams.heartbeat_seconds);
         let mut stopping = pin!(self.state.handle().hub().stopping());
         let mut ping_at = Instant::now() + beat;
@@ -127,15 +155,17 @@ impl Talk {
                         Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Over(None)),
                     }
                 }
-                Some(tell) = tells.recv() => match tell {
+                Some(((number, begun), tell)) = tells.recv() => match tell {
+                    // What was on its way when the client ended it.
+                    _ if self.subscriptions.get(&number).is_none_or(|(known, _)| *known != begun) => {}
                     Tell::Event(text) => self.send(socket, Message::Text(text.into())).await?,
-                    Tell::Over(number, StreamEnd::Over) => {
+                    Tell::Over(StreamEnd::Over) => {
                         self.subscriptions.remove(&number);
                         let closing = Beside::Closing { reason: StreamEnd::Over.into() };
                         let text = wire::beside_of_subscription(number, &closing);
                         self.send(socket, Message::Text(text.into())).await?;
                     }
-                    Tell::Over(_, why) => return Err(Over(Some(why))),
+                    Tell::Over(why) => return Err(Over(Some(why))),
                 },
                 () = self.guard.changed() => {
                     if !self.guard.holds() {
@@ -179,7 +209,7 @@ impl Talk {
             SocketRequest::Unsubscribe(end) => {
                 let number = end.r#ref;
                 match self.subscriptions.remove(&number) {
-                    Some(task) => {
+                    Some((_, task)) => {
                         task.abort();
                         SocketReply::Unsubscribed { r#ref: number }
                     }
@@ -264,8 +294,9 @@ impl Talk {
         let (subscription, first) = feed::open(&self.state, caller, what, after, positions).await?;
         let (state, told) = (self.state.clone(), self.told.clone());
         while self.tasks.try_join_next().is_some() {}
-        let task = self.tasks.spawn(tell(state, subscription, number, first, told));
-        self.subscriptions.insert(number, task);
+        self.begun += 1;
+        let task = self.tasks.spawn(tell(state, subscription, (number, self.begun), first, told));
+        self.subscriptions.insert(number, (self.begun, task));
         Ok(())
     }
 }
@@ -274,38 +305,40 @@ impl Talk {
 async fn tell(
     state: State,
     mut subscription: Subscription,
-    number: u32,
+    number: Number,
     first: Option<Beside>,
-    told: mpsc::Sender<Tell>,
+    told: mpsc::Sender<(Number, Tell)>,
 ) {
+    let called = number.0;
     if let Some(first) = first
-        && told.send(Tell::Event(wire::beside_of_subscription(number, &first))).await.is_err()
+        && told.send((number, Tell::Event(wire::beside_of_subscription(called, &first)))).await.is_err()
     {
         return;
     }
     loop {
-        let beside = |beside: Beside| wire::beside_of_subscription(number, &beside);
+        let beside = |beside: Beside| wire::beside_of_subscription(called, &beside);
         let text = match subscription.next().await {
             News::Beat => continue,
-            News::TooSlow => return drop(told.send(Tell::Over(number, StreamEnd::TooSlow)).await),
+            News::TooSlow => return drop(told.send((number, Tell::Over(StreamEnd::TooSlow))).await),
             News::Stopping => return,
             News::Location(driver, seen) => beside(Beside::LocationUpdate(DriverAt::new(driver, seen))),
-            News::Locations(frame) => wire::of_subscription(number, &frame.json),
+            News::Locations(frame) => wire::of_subscription(called, &frame.json),
             News::Eta(eta) => beside(Beside::EtaUpdate(Box::new((*eta).clone()))),
-            News::Entries(entries) => {
+            News::Entries(mut entries) => {
+                let is_over = feed::cut_at_end(&subscription, &mut entries);
                 feed::follow(&state, &subscription, &entries, false);
                 for entry in &entries {
-                    if told.send(Tell::Event(wire::of_subscription(number, &entry.json))).await.is_err() {
+                    if told.send((number, Tell::Event(wire::of_subscription(called, &entry.json)))).await.is_err() {
                         return;
                     }
                 }
-                if subscription.follows_one_order() && entries.iter().any(|entry| entry.name == ORDER_RETIRED) {
-                    return drop(told.send(Tell::Over(number, StreamEnd::Over)).await);
+                if is_over {
+                    return drop(told.send((number, Tell::Over(StreamEnd::Over))).await);
                 }
                 continue;
             }
         };
-        if told.send(Tell::Event(text)).await.is_err() {
+        if told.send((number, Tell::Event(text))).await.is_err() {
             return;
         }
     }

@@ -185,15 +185,23 @@ impl Drop for Commits {
 impl Shared {
     /// Sends what waited for the records up to one.
     fn settle(&self, durable: u64) {
-        let mut queue = self.queue.lock();
-        queue.durable = queue.durable.max(durable);
-        queue.moved_on = Some(Instant::now());
-        let ready = queue.waiting.partition_point(|(seq, _)| *seq <= durable);
-        let ready: Vec<_> = queue.waiting.drain(..ready).collect();
-        drop(queue);
-        self.drained.notify_one();
-        for (_, reply) in ready {
-            reply();
+        loop {
+            let mut queue = self.queue.lock();
+            let ready = queue.waiting.partition_point(|(seq, _)| *seq <= durable);
+            let ready: Vec<_> = queue.waiting.drain(..ready).collect();
+            if ready.is_empty() {
+                // Not before all that waited is sent: whoever comes now is answered at once, and not before them.
+                queue.durable = queue.durable.max(durable);
+                queue.moved_on = Some(Instant::now());
+                drop(queue);
+                self.drained.notify_one();
+                return;
+            }
+            drop(queue);
+            self.drained.notify_one();
+            for (_, reply) in ready {
+                reply();
+            }
         }
     }
 

@@ -172,7 +172,8 @@ impl Etas {
         if let Some(driver) = driver {
             if known.driver.as_ref() != Some(driver) {
                 known.driver = Some(driver.clone());
-                known.assigned = Some((now, eta.at));
+                // After a restart it may be on board already.
+                known.assigned = (!order.status.is_on_board()).then_some((now, eta.at));
                 self.under_way.entry(driver.clone()).or_default().1.insert(id.clone());
                 self.look_at.get_or_insert(now + LOOK_EVERY);
             }
@@ -232,6 +233,9 @@ const MAX_SHARES: usize = 512;
 /// and with fewer nothing is known.
 const MIN_SHARES: usize = 32;
 
+/// Most of the time that was left that an error counts for.
+const MAX_SHARE: f64 = 5.0;
+
 /// What is thought while nothing is known: a fifth longer, and two minutes at least.
 const USUAL_SHARE: f64 = 0.2;
 const USUAL_LEAST: Millis = Millis::from_mins(2);
@@ -245,7 +249,8 @@ impl Spread {
         if self.shares.len() == MAX_SHARES {
             self.shares.pop_front();
         }
-        self.shares.push_back(error.as_secs_f64() / left.as_secs_f64());
+        // One that went quite wrong says no more than that.
+        self.shares.push_back((error.as_secs_f64() / left.as_secs_f64()).clamp(-1.0, MAX_SHARE));
         if self.shares.len() >= MIN_SHARES {
             let mut sorted: Vec<f64> = self.shares.iter().copied().collect();
             sorted.sort_by(f64::total_cmp);

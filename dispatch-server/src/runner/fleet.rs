@@ -137,25 +137,29 @@ impl Fleet {
 
     /// The last fix of every driver of a market that has one.
     pub(crate) fn each(&self, market: &MarketId, mut tell: impl FnMut(&DriverId, (Fix, Motion))) {
-        for (driver, post) in &*self.posts.read() {
-            if post.sightings.market == *market
-                && let Some(seen) = post.last()
-            {
-                tell(driver, seen);
+        for (driver, post) in self.posts_of(market) {
+            if let Some(seen) = post.last() {
+                tell(&driver, seen);
             }
         }
     }
 
     /// The same of those that have another one than at the last call.
     pub(crate) fn each_moved(&self, market: &MarketId, mut tell: impl FnMut(&DriverId, (Fix, Motion))) {
-        for (driver, post) in &*self.posts.read() {
-            if post.sightings.market == *market
-                && let Some(seen) = post.last()
+        for (driver, post) in self.posts_of(market) {
+            if let Some(seen) = post.last()
                 && post.told.swap(seen.0.at.as_millis(), Ordering::Relaxed) != seen.0.at.as_millis()
             {
-                tell(driver, seen);
+                tell(&driver, seen);
             }
         }
+    }
+
+    /// Where the drivers of a market report to. Whoever registers one does not wait for longer than this takes.
+    fn posts_of(&self, market: &MarketId) -> Vec<(DriverId, Arc<Post>)> {
+        let posts = self.posts.read();
+        let here = posts.iter().filter(|(_, post)| post.sightings.market == *market);
+        here.map(|(driver, post)| (driver.clone(), post.clone())).collect()
     }
 
     pub(super) fn set_available(&self, driver: &DriverId, available: bool) {

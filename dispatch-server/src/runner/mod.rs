@@ -244,6 +244,8 @@ fn run(mut world: World, jobs: &Queue<Job>, clock: &Clock, commits: &Commits, pr
         match jobs.next(wait) {
             Next::This(job) => {
                 world.pass_time(clock.now(), commits.is_open());
+                // What it sees is told before what it does.
+                keep(&mut world, commits, press)?;
                 world.ledger().settle(commits.durable());
                 let (reply, at_once) = job(&mut world);
                 keep(&mut world, commits, press)?;

@@ -5,7 +5,7 @@ use super::market::Market;
 use super::{Error, World};
 use crate::auth::{Caller, Grant, Link};
 use crate::feed::{Cursor, Hub, Topic};
-use crate::wire::{DriverReply, OfferReply, OrderReply, Standing};
+use crate::wire::{DriverReply, EtaUpdate, OfferReply, OrderReply, Standing};
 use dispatch_core::{Driver, DriverId, MarketId, Order, OrderId};
 
 /// What somebody wants to follow.
@@ -28,12 +28,14 @@ pub(crate) struct Followed {
     pub(crate) rider: Option<(DriverId, Beacon)>,
     /// Where the feed goes on.
     pub(crate) cursor: Cursor,
+    /// When the order arrives that it follows.
+    pub(crate) eta: Option<EtaUpdate>,
     /// How things stand, where it does not go on from somewhere.
     pub(crate) standing: Option<Standing>,
 }
 
-/// Most orders, and most drivers, that one answer shows.
-const MAX_SHOWN: usize = 50_000;
+/// The runner looks at this many orders, and as many drivers, for one answer: no answer holds up the decisions.
+const MAX_SHOWN: usize = 10_000;
 
 impl World {
     /// What a caller follows from here on, or from `after` on, if the feed reaches back to that.
@@ -49,13 +51,14 @@ impl World {
         let markets = visible.iter().map(|(market, _)| *market).collect();
         let tenant = hub.tenant(&scope.tenant);
         let here = hub.cursor(self.told(), self.now());
-        let known = after.filter(|after| hub.reaches(*after, self.told()));
+        let mut known = after.filter(|after| hub.reaches(*after, self.told()));
         let mut followed = Followed {
             topics: Vec::new(),
             markets,
             fleets: Vec::new(),
             rider: None,
-            cursor: known.unwrap_or(here),
+            cursor: here,
+            eta: None,
             standing: None,
         };
         let mut shown = Shown::default();
@@ -64,6 +67,9 @@ impl World {
                 let (market, order) = self.order(caller, id)?;
                 followed.topics.extend(hub.home(market.id()).map(|(market, _)| Topic::Order(market, id.clone())));
                 followed.rider = rider(market, order);
+                followed.eta = market.eta_update(id);
+                // Another order may have had its id before.
+                known = known.filter(|known| known.at >= order.times.placed);
                 shown.orders.push((market, order));
             }
             Wanted::Driver(id) => {
@@ -83,8 +89,9 @@ impl World {
                 self.all_of(caller, self.markets(scope).filter(is_here), tenant, &mut followed, &mut shown);
             }
         }
-        if known.is_none() {
-            followed.standing = Some(shown.standing(here, self));
+        match known {
+            Some(known) => followed.cursor = known,
+            None => followed.standing = Some(shown.standing(here, self, followed.eta.take())),
         }
         Ok(followed)
     }
@@ -102,10 +109,8 @@ impl World {
                 followed.topics.extend(followed.markets.iter().copied().map(Topic::Market));
                 followed.fleets.clone_from(&followed.markets);
                 for market in markets {
-                    shown.orders.extend(market.state().orders.values().map(|order| (market, order)));
-                    for driver in market.drivers() {
-                        shown.driver(market, driver);
-                    }
+                    shown.orders(market, |_| true);
+                    shown.drivers(market);
                 }
             }
             Grant::Merchant(places) => {
@@ -114,9 +119,7 @@ impl World {
                     .flat_map(|tenant| places.iter().map(move |place| Topic::Place(tenant, place.clone())));
                 followed.topics.extend(places);
                 for market in markets {
-                    let orders = market.state().orders.values();
-                    let orders = orders.filter(|order| caller.who.grant.covers_order(order, market.state()));
-                    shown.orders.extend(orders.map(|order| (market, order)));
+                    shown.orders(market, |order| caller.who.grant.covers_order(order, market.state()));
                 }
             }
             Grant::Driver(id) => {
@@ -148,11 +151,29 @@ fn rider(market: &Market, order: &Order) -> Option<(DriverId, Beacon)> {
 struct Shown<'a> {
     orders: Vec<(&'a Market, &'a Order)>,
     drivers: Vec<(&'a Market, &'a Driver)>,
+    /// How many of a list were looked at, and whether there are more.
+    looked_at: usize,
+    is_partial: bool,
 }
 
 impl<'a> Shown<'a> {
     fn driver(&mut self, market: &'a Market, driver: &'a Driver) {
         self.drivers.push((market, driver));
+    }
+
+    fn orders(&mut self, market: &'a Market, shows: impl Fn(&Order) -> bool) {
+        let orders = market.state().orders.values();
+        let room = MAX_SHOWN.saturating_sub(self.looked_at);
+        self.looked_at += orders.len().min(room);
+        self.is_partial |= orders.len() > room;
+        self.orders.extend(orders.take(room).filter(|order| shows(order)).map(|order| (market, order)));
+    }
+
+    fn drivers(&mut self, market: &'a Market) {
+        let room = MAX_SHOWN.saturating_sub(self.drivers.len());
+        let mut drivers = market.drivers();
+        self.drivers.extend(drivers.by_ref().take(room).map(|driver| (market, driver)));
+        self.is_partial |= drivers.next().is_some();
     }
 
     /// A driver with the orders it is responsible for.
@@ -162,10 +183,9 @@ impl<'a> Shown<'a> {
         self.orders.extend(orders.map(|order| (market, order)));
     }
 
-    fn standing(&self, cursor: Cursor, world: &World) -> Standing {
+    fn standing(&self, cursor: Cursor, world: &World, eta: Option<EtaUpdate>) -> Standing {
         let now = world.now();
-        let orders = self.orders.iter().take(MAX_SHOWN);
-        let drivers = self.drivers.iter().take(MAX_SHOWN);
+        let (orders, drivers) = (self.orders.iter(), self.drivers.iter());
         let offers = drivers.clone().filter_map(|(market, driver)| {
             let offer = market.state().offers.get(driver.offer?)?;
             Some(OfferReply::new(market, offer, now))
@@ -173,13 +193,13 @@ impl<'a> Shown<'a> {
         Standing {
             id: cursor.to_string(),
             at: now.into(),
-            orders: orders.clone().map(|(market, order)| OrderReply::new(market, order)).collect(),
-            etas: orders.filter_map(|(market, order)| market.eta_update(&order.spec.id)).collect(),
+            orders: orders.map(|(market, order)| OrderReply::new(market, order)).collect(),
+            eta,
             offers: offers.collect(),
             drivers: drivers
                 .map(|(market, driver)| DriverReply::new(market, driver, market.fleet().last_fix(&driver.spec.id)))
                 .collect(),
-            is_partial: self.orders.len() > MAX_SHOWN || self.drivers.len() > MAX_SHOWN,
+            is_partial: self.is_partial,
         }
     }
 }

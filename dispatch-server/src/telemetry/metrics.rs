@@ -308,6 +308,7 @@ impl Tally {
         self.0[outcome as usize] += count;
     }
 
+    #[cfg(test)]
     pub(crate) fn of(&self, outcome: FixOutcome) -> u64 {
         self.0[outcome as usize]
     }

@@ -61,7 +61,8 @@ async fn follow(hub: &Arc<Hub>, webhook: &Webhook, mut place: Option<Cursor>, ou
     let topics: Vec<_> = markets.iter().copied().map(Topic::Market).collect();
     loop {
         let principal = (webhook.tenant.clone(), webhook.id.clone());
-        let Ok(mut subscription) = hub.subscribe(principal, topics.clone(), markets.clone(), false) else {
+        let Ok(mut subscription) = hub.subscribe((principal, usize::MAX), topics.clone(), markets.clone(), false)
+        else {
             tokio::select! {
                 () = sleep(AFTER_REFUSAL) => continue,
                 () = out.closed() => return None,

@@ -449,7 +449,7 @@ impl What {
             Self::OrderOverdue { order: id } => order("order_overdue", id),
             Self::OrderHeld { order: id, .. } => inside("order_held", id),
             Self::RoundStarted { order: id } => inside("round_started", id),
-            Self::OrderRetired { order: id } => inside(ORDER_RETIRED, id),
+            Self::OrderRetired { order: id } => order(ORDER_RETIRED, id),
             Self::NewOffer { driver, orders, .. } => {
                 let orders = orders.iter().map(OfferedOrder::id).collect();
                 About { name: "new_offer", orders, driver: Some(driver), for_merchants: false }
@@ -589,8 +589,10 @@ pub(crate) struct Standing {
     pub(crate) at: Time,
     /// The orders that it is about.
     pub(crate) orders: Vec<OrderReply>,
-    /// When those arrive of which that is known.
-    pub(crate) etas: Vec<EtaUpdate>,
+    /// When the order arrives, for those who follow one; they alone are told that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) eta: Option<EtaUpdate>,
     /// The drivers that it is about.
     pub(crate) drivers: Vec<DriverReply>,
     /// The offers they have to answer.
