@@ -61,7 +61,7 @@ mod tests;
 
 pub use auth::{KeyFile, KeyHash, NewKeyOptions, Role, new_key};
 pub use config::{ConfigError, DOCUMENTED_DEFAULTS, LogFormat, MAX_MARKETS, ServerConfig, Sources};
-pub use http::{openapi_json, router};
+pub use http::{asyncapi_json, openapi_json, router};
 pub use journal::{DataDirReport, verify_data_dir};
 pub use net::{raise_open_files, serve};
 pub use postgres::{

@@ -21,6 +21,7 @@ async fn every_answer_is_safe_to_look_at() {
     for (key, method, path, status, kept) in [
         ("", Method::GET, "/health/live", 200, "no-store"),
         ("", Method::GET, "/openapi.json", 200, "no-store"),
+        ("", Method::GET, "/asyncapi.json", 200, "no-store"),
         ("", Method::GET, "/nothing", 404, "no-store"),
         ("", Method::DELETE, "/health/live", 405, "no-store"),
         ("", Method::OPTIONS, "/v1/orders", 405, "no-store"),

@@ -10,6 +10,7 @@ use common::{Server, keys, order, planned_shift, rules};
 use dispatch_server::{Sources, State, router};
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
@@ -85,6 +86,7 @@ async fn the_answers_of_a_day_are_described() {
         ("getLive", "/health/live"),
         ("getReady", "/health/ready"),
         ("getOpenApi", "/openapi.json"),
+        ("getAsyncApi", "/asyncapi.json"),
         ("getDocs", "/docs"),
         ("getDocsPage", "/docs/"),
         ("getDocsFile", "/docs/index.html"),
@@ -170,7 +172,9 @@ async fn refusals_are_described() {
     let contract = Contract::of(&server).await;
     for (method, path, operation) in contract.operations() {
         let id = operation["operationId"].as_str().unwrap();
-        let path = path.replace("{id}", "default-7").replace("{file}", "none.js").replace("{token}", "none");
+        // A stream that begins does not end.
+        let after = if path.ends_with("/feed") { "?after=x" } else { "" };
+        let path = path.replace("{id}", "default-7").replace("{file}", "none.js").replace("{token}", "none") + after;
         for key in ["", "admin", "dispatcher", "merchant", "driver"] {
             for body in [None, Some(json!({})), Some(json!([])), Some(json!({"x": 1}))] {
                 contract.describes(id, &server.send_as(key, method.clone(), &path, body).await);
@@ -509,5 +513,43 @@ async fn links_lead_to_operations_that_take_what_they_carry() {
         }
     }
     assert!(links > 20, "{links}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_contract_of_streams_is_of_the_same_routes() {
+    let server = Server::with(&keys()).await;
+    let contract = Contract::of(&server).await;
+    let streams = server.get("/asyncapi.json").await.ok().body;
+    let channels = streams["channels"].as_object().unwrap();
+    let mut found = 0;
+    for (_, path, operation) in contract.operations() {
+        let responses = &operation["responses"];
+        let is_stream = responses["200"]["content"].get("text/event-stream").is_some();
+        if !is_stream && responses.get("101").is_none() {
+            continue;
+        }
+        found += 1;
+        let channel = channels.iter().find(|(_, channel)| channel["address"] == path);
+        let (name, channel) = channel.unwrap_or_else(|| panic!("no channel is at {path}"));
+        for parameter in channel["parameters"].as_object().into_iter().flat_map(|parameters| parameters.keys()) {
+            assert!(path.contains(&format!("{{{parameter}}}")), "{path}");
+        }
+        if is_stream {
+            let told = &streams["operations"][operation["operationId"].as_str().unwrap()];
+            assert_eq!(told["channel"]["$ref"], format!("#/channels/{name}"));
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let queried = parameters.filter(|parameter| parameter["in"] == "query").map(|parameter| &parameter["name"]);
+            let described = told.pointer("/bindings/http/query/properties").and_then(Value::as_object);
+            let described = described.into_iter().flat_map(|properties| properties.keys());
+            assert_eq!(
+                queried.filter_map(Value::as_str).collect::<BTreeSet<_>>(),
+                described.map(String::as_str).collect(),
+                "{path}"
+            );
+            assert_eq!(operation["security"].is_array(), told["security"].is_array(), "{path}");
+        }
+    }
+    assert_eq!((found, channels.len()), (5, 6), "those and webhooks");
     server.stop().await;
 }

@@ -192,6 +192,7 @@ fn rows() -> Vec<Row> {
         row("getLive", EVERYBODY, Known),
         row("getReady", EVERYBODY, Known),
         row("getOpenApi", EVERYBODY, Known),
+        row("getAsyncApi", EVERYBODY, Known),
         row("getDocs", EVERYBODY, Known),
         row("getDocsPage", EVERYBODY, Known),
         row("getDocsFile", EVERYBODY, Known),

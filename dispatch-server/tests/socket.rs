@@ -39,8 +39,8 @@ async fn a_driver_works_over_a_socket() {
         let event = told.iter().find(|told| told["subscription"] == 7).unwrap();
         assert_eq!((&event["event"]["type"], &event["event"]["offer"]), (&json!(closed), offer));
         // A second time it is over.
-        let again = socket.ask(json!({"type": "accept", "ref": 2, "offer": offer})).await;
         if answer == "decline" {
+            let again = socket.ask(json!({"type": "accept", "ref": 2, "offer": offer})).await;
             assert_eq!((&again["type"], &again["problem"]["code"]), (&json!("problem"), &json!("offer_closed")));
         }
     }
@@ -175,4 +175,46 @@ async fn sockets_end_when_they_have_to() {
     let stopped = server.begin_to_stop();
     assert_eq!(stays.hear().await.unwrap_err(), "stopping");
     stopped.await.unwrap().unwrap();
+}
+
+const FEED: &str = include_str!("../../docs/feed.md");
+
+/// What a message of the documentation or of a socket is: its type, or that of its event.
+fn kind(message: &str) -> String {
+    let types: Vec<_> = message.split("\"type\":\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    types.first().unwrap_or_else(|| panic!("no type: {message}")).to_string()
+}
+
+#[tokio::test]
+async fn the_session_of_the_documentation_works() {
+    let session = FEED.split("```text\n> ").nth(1).unwrap().split("\n```").next().unwrap();
+    let server = Server::with(&keys()).await;
+    server.driver("dispatcher", "ana").await;
+    server.pass(2);
+    let mut socket = server.try_socket("driver", true).await.unwrap();
+    let (mut said, mut told) = (0, 0);
+    for part in session.split("\n> ") {
+        let mut lines = part.lines();
+        socket.send(Message::Text(lines.next().unwrap().into())).await;
+        said += 1;
+        let mut expected: Vec<_> = lines.map(|line| kind(line.strip_prefix("< ").unwrap())).collect();
+        let mut heard = Vec::new();
+        while heard.len() < expected.len() {
+            let message = socket.hear().await.unwrap();
+            let is_event = message["event"].is_object();
+            heard
+                .push(if is_event { &message["event"]["type"] } else { &message["type"] }.as_str().unwrap().to_owned());
+            if message["type"] == "received" {
+                server.order("dispatcher", "o-1").await;
+                server.pass(1);
+                server.send_as("dispatcher", Method::GET, "/v1/markets", None).await.ok();
+            }
+        }
+        told += heard.len();
+        // Answers and events come in any order.
+        expected.sort();
+        heard.sort();
+        assert_eq!(heard, expected, "{part}");
+    }
+    assert_eq!((said, told), (4, 9));
 }

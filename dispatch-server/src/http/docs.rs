@@ -4,6 +4,8 @@ use super::json;
 use super::openapi::Edition;
 use super::problem::Problem;
 use crate::State;
+use crate::config::ServerConfig;
+use crate::wire::{self, Place};
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{OriginalUri, RawPathParams, State as Extract};
 use axum::http::{StatusCode, Uri, header};
@@ -31,6 +33,32 @@ pub(super) async fn openapi(Extract(state): Extract<State>, OriginalUri(uri): Or
     let answer = json(StatusCode::OK, contract.clone().into_bytes());
     *served = Some((edition, prefix.to_owned(), contract));
     answer
+}
+
+/// The contract of streams that was served last, likewise.
+static STREAMS: Mutex<Option<(Place, String)>> = Mutex::new(None);
+
+pub(super) async fn asyncapi(Extract(state): Extract<State>, OriginalUri(uri): OriginalUri) -> Response {
+    let prefix = uri.path().strip_suffix("/asyncapi.json").unwrap_or_default();
+    let place = place(state.config(), prefix, !state.auth().is_open());
+    let mut served = STREAMS.lock();
+    let contract = match served.take() {
+        Some((known, contract)) if known == place => contract,
+        _ => wire::asyncapi(&place),
+    };
+    let answer = json(StatusCode::OK, contract.clone().into_bytes());
+    *served = Some((place, contract));
+    answer
+}
+
+fn place(config: &ServerConfig, prefix: &str, needs_key: bool) -> Place {
+    Place { host: config.listen.to_string(), prefix: prefix.to_owned(), has_tls: config.has_tls(), needs_key }
+}
+
+/// The contract of the streams, sockets and webhooks of a server with API keys, as JSON: `AsyncAPI` 3.0. A running server serves its own at
+/// `/asyncapi.json`.
+pub fn asyncapi_json() -> String {
+    wire::asyncapi(&place(&ServerConfig::default(), "", true))
 }
 
 /// The page lies at a path with a slash, or its parts would be looked for beside it.

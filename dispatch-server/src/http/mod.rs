@@ -17,6 +17,7 @@ mod routes;
 mod socket;
 mod webhooks;
 
+pub use docs::asyncapi_json;
 pub(crate) use extract::PLACE;
 pub(crate) use headers::read_origin;
 pub(crate) use markets::{live, ready};

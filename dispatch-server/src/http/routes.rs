@@ -644,6 +644,9 @@ pub(crate) static ROUTES: &[Route] = &[
     route(Get, "/openapi.json", "getOpenApi", Access::Public, || get(docs::openapi))
         .about("This contract")
         .gives(Reply::Other(&["application/json"])),
+    route(Get, "/asyncapi.json", "getAsyncApi", Access::Public, || get(docs::asyncapi))
+        .about("The contract of streams, sockets and webhooks")
+        .gives(Reply::Other(&["application/json"])),
     route(Get, "/docs", "getDocs", Access::Public, || get(docs::redirect))
         .about("Leads to the page that shows this contract")
         .gives(Reply::Other(&["text/html"])),

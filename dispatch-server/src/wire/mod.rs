@@ -3,6 +3,7 @@
 //! Requests refuse unknown fields, and every value is checked while it is read, so that the error names its field.
 
 mod advice;
+mod asyncapi;
 mod driver;
 mod explanation;
 mod feed;
@@ -21,6 +22,7 @@ mod values;
 mod webhook;
 
 pub(crate) use advice::*;
+pub(crate) use asyncapi::*;
 pub(crate) use driver::*;
 pub(crate) use explanation::*;
 pub(crate) use feed::*;

@@ -75,8 +75,9 @@ impl Contract {
         several.filter(|schema| schema["type"] == "object").find(fits).unwrap_or_else(|| self.resolve(schema))
     }
 
+    /// Asserts that a value is as a schema says.
     #[track_caller]
-    fn check(&self, schema: &Value, value: &Value, place: &str) {
+    pub fn check(&self, schema: &Value, value: &Value, place: &str) {
         if let Some(one_of) = schema["oneOf"].as_array() {
             let null = one_of.iter().any(|schema| schema["type"] == "null");
             assert!(null || !value.is_null(), "{place} is null");

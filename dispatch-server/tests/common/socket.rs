@@ -1,6 +1,6 @@
 //! A client of sockets.
 
-use super::Server;
+use super::{Server, asyncapi};
 use axum::body::Bytes;
 use serde_json::Value;
 use std::future::poll_fn;
@@ -58,7 +58,7 @@ impl Socket {
         self.0.send(message).await.unwrap();
     }
 
-    /// The next message; `Err` has the reason of the close, if it has one.
+    /// The next message, as the contract describes it; `Err` has the reason of the close, if it has one.
     pub async fn hear(&mut self) -> Result<Value, String> {
         timeout(PATIENCE, self.next()).await.expect("a socket says something")
     }
@@ -67,7 +67,11 @@ impl Socket {
         loop {
             let next = poll_fn(|context| futures_util::Stream::poll_next(Pin::new(&mut self.0), context));
             match next.await {
-                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Text(text))) => {
+                    let said = serde_json::from_str(&text).unwrap();
+                    asyncapi::describes_said(&said);
+                    return Ok(said);
+                }
                 Some(Ok(Message::Close(close))) => {
                     return Err(close.map_or_else(String::new, |close| close.reason.to_string()));
                 }

@@ -1,6 +1,6 @@
 //! A client of event streams.
 
-use super::Api;
+use super::{Api, asyncapi};
 use reqwest::{Client, Response};
 use serde_json::Value;
 use std::time::Duration;
@@ -15,6 +15,7 @@ pub struct Event {
 }
 
 pub struct Stream {
+    path: String,
     response: Response,
     rest: String,
 }
@@ -35,17 +36,22 @@ impl Api {
         let response = request.send().await.unwrap();
         assert_eq!(response.status().as_u16(), 200, "{path}");
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Stream { response, rest: String::new() }
+        Stream { path: path.to_owned(), response, rest: String::new() }
     }
 }
 
 impl Stream {
-    /// The next event, heartbeats aside; `None` at the end.
+    /// The next event, heartbeats aside, as the contract describes it; `None` at the end.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
             match self.block().await {
                 Some(block) if block.starts_with(':') => {}
-                block => return block.map(|block| Event::read(&block)),
+                Some(block) => {
+                    let event = Event::read(&block);
+                    asyncapi::describes_at(&self.path, &event.name, &event.data);
+                    return Some(event);
+                }
+                None => return None,
             }
         }
     }
