@@ -2,17 +2,17 @@
 
 mod access;
 mod fixes;
+mod streams;
 mod webhooks;
 
 use crate::area::Area;
 use crate::auth::{Issuer, Key, KeyFile, KeyHash, RatesConfig, TenantId};
-use crate::feed::StreamLimits;
 use crate::http::read_origin;
 use crate::net::TlsFiles;
 use crate::postgres::DatabaseUrl;
 use crate::runner::{ReportRate, check_rules};
 use crate::telemetry::TraceConfig;
-use access::{RawIssuer, RawKey, check_rates, check_streams, read_issuers, read_keys};
+use access::{RawIssuer, RawKey, check_rates, read_issuers, read_keys};
 use axum::http::HeaderValue;
 use dispatch_core::{EngineConfig, FixRules, MarketId, Millis, StraightLine, Vehicle};
 use fixes::read_fixes;
@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+pub(crate) use streams::StreamLimits;
+use streams::check_streams;
 use toml::{Table, Value};
 pub(crate) use webhooks::WebhooksConfig;
 use webhooks::check_webhooks;

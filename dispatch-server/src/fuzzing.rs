@@ -57,6 +57,10 @@ pub const BODIES: &[(&str, Read<[u8]>)] = &[
             }
         })
     }),
+    ("SocketRequest", |body| {
+        let read = wire::SocketRequest::read(body).map(drop);
+        read.map_err(|Invalid { field, problem }| (field, problem))
+    }),
     ("StartShift", |body| read(body, drop::<wire::StartShift>)),
     ("SubmitOrder", |body| read(body, |order: wire::SubmitOrder| drop(order.into_core()))),
 ];
@@ -64,6 +68,8 @@ pub const BODIES: &[(&str, Read<[u8]>)] = &[
 /// Every kind of query.
 pub const QUERIES: &[(&str, Read<str>)] = &[
     ("AboutDriver", query::<wire::AboutDriver>),
+    ("FeedQuery", query::<wire::FeedQuery>),
+    ("StreamQuery", query::<wire::StreamQuery>),
     ("DriversQuery", query::<wire::DriversQuery>),
     ("DeadLettersQuery", query::<wire::DeadLettersQuery>),
     ("NearestQuery", query::<wire::NearestQuery>),

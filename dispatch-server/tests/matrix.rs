@@ -65,6 +65,8 @@ const STAFF: Who = Who { may: &["admin", "dispatcher"], foreign: &[] };
 const THE_DRIVER: Who = Who { may: &["admin", "dispatcher", "driver"], foreign: &["foreign-driver"] };
 const REPORTS: Who = Who { may: &["admin", "dispatcher", "driver", "gateway"], foreign: &["foreign-driver"] };
 const THE_SOURCE: Who = Who { may: &["admin", "dispatcher", "merchant"], foreign: &["foreign-merchant"] };
+const FOLLOWS: Who =
+    Who { may: &["admin", "dispatcher", "merchant", "foreign-merchant", "driver", "foreign-driver"], foreign: &[] };
 const WHOEVER_HAS_PART: Who =
     Who { may: &["admin", "dispatcher", "merchant", "driver"], foreign: &["foreign-merchant", "foreign-driver"] };
 
@@ -165,6 +167,12 @@ fn rows() -> Vec<Row> {
         row("createTrackingLink", THE_SOURCE, Submitted).order(),
         // What a link shows, and whose keys are whose: see `links` and `keys`.
         row("trackOrder", EVERYBODY, Known).gives(404),
+        row("followTrackedOrder", EVERYBODY, Known).gives(404),
+        // What streams and sockets tell whom: see `feed` and `socket`.
+        row("followAll", FOLLOWS, Offered),
+        row("followOrder", THE_SOURCE, Offered).order(),
+        row("followDriver", THE_DRIVER, Known).driver(),
+        row("openSocket", ANY_KEY, Known).gives(400),
         row("createKey", ADMIN, Known).with(json!({"name": "new", "role": "dispatcher"})).gives(201),
         row("listKeys", ADMIN, Known),
         row("rotateKey", ADMIN, Known).gives(404),

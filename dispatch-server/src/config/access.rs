@@ -2,7 +2,6 @@
 
 use super::Problems;
 use crate::auth::{Algorithm, Grant, Issuer, Key, KeyHash, RatesConfig, Role, Scope, TenantId};
-use crate::feed::StreamLimits;
 use dispatch_core::{DriverId, Label, MarketId, PlaceId};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,20 +70,6 @@ pub(super) fn read_issuers(check: &mut Problems, raw: Vec<RawIssuer>) -> Vec<Iss
         issuers.extend(check.take(&format!("{place}.jwks"), issuer));
     }
     issuers
-}
-
-pub(super) fn check_streams(check: &mut Problems, streams: &StreamLimits) {
-    let StreamLimits { replay_bytes, subscriptions, per_principal, per_socket, queue, heartbeat_seconds } = *streams;
-    check.that("streams.replay_bytes", replay_bytes <= 1 << 40, "must be at most 2^40");
-    for (key, count) in [
-        ("streams.subscriptions", subscriptions),
-        ("streams.per_principal", per_principal),
-        ("streams.per_socket", per_socket),
-    ] {
-        check.that(key, (1..=1_000_000).contains(&count), "must be 1 to 1000000");
-    }
-    check.that("streams.queue", (1..=1_000_000).contains(&queue), "must be 1 to 1000000");
-    check.that("streams.heartbeat_seconds", (1..=3_600).contains(&heartbeat_seconds), "must be 1 to 3600");
 }
 
 pub(super) fn check_rates(check: &mut Problems, rates: &RatesConfig) {

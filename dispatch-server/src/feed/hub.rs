@@ -4,28 +4,16 @@ use super::cursor::{Cursor, Spot};
 use super::live::Live;
 use super::subscription::{Seat, Subscription};
 use crate::auth::TenantId;
+use crate::config::StreamLimits;
 use crate::runner::Fleets;
 use crate::telemetry::Streams as Figures;
 use crate::wire::EtaUpdate;
 use axum::body::Bytes;
 use dispatch_core::{DriverId, MarketId, OrderId, PlaceId, Timestamp};
 use parking_lot::Mutex;
-use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
-
-/// What streams may take.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct StreamLimits {
-    pub(crate) replay_bytes: usize,
-    pub(crate) subscriptions: usize,
-    pub(crate) per_principal: usize,
-    pub(crate) per_socket: usize,
-    pub(crate) queue: usize,
-    pub(crate) heartbeat_seconds: u64,
-}
 
 /// One thing that happened, as everybody is told.
 #[derive(Debug)]

@@ -11,6 +11,6 @@ mod press;
 mod subscription;
 
 pub(crate) use cursor::Cursor;
-pub(crate) use hub::{Entry, Hub, Rider, StreamLimits, TooManyStreams, Topic};
+pub(crate) use hub::{Entry, Hub, Rider, TooManyStreams, Topic};
 pub(crate) use press::Press;
 pub(crate) use subscription::{News, Subscription};

@@ -239,37 +239,35 @@ impl Stream {
         if let Some(first) = self.first.take() {
             return (Some(self), first);
         }
-        loop {
-            // However much there is to tell, and nothing it was not let in for.
-            if self.check_at <= Instant::now() && !self.check() {
-                return self.end(StreamEnd::Revoked);
-            }
-            let news = tokio::select! {
-                news = self.subscription.next() => news,
-                () = self.guard.changed() => News::Beat,
-            };
-            let text = match news {
-                News::Beat if self.check() => Bytes::from_static(b":\n\n"),
-                News::Beat => return self.end(StreamEnd::Revoked),
-                News::TooSlow => return self.end(StreamEnd::TooSlow),
-                News::Stopping => return self.end(StreamEnd::Stopping),
-                News::Entries(mut entries) => {
-                    let is_over = cut_at_end(&self.subscription, &mut entries);
-                    match self.tell(&entries).await {
-                        Ok(text) if is_over => {
-                            let (rest, closing) = self.end(StreamEnd::Over);
-                            return (rest, [text, closing].concat().into());
-                        }
-                        Ok(text) => text,
-                        Err(why) => return self.end(why),
-                    }
-                }
-                News::Location(driver, seen) => text_of(&Beside::LocationUpdate(DriverAt::new(driver, seen))),
-                News::Locations(frame) => frame.text,
-                News::Eta(eta) => text_of(&Beside::EtaUpdate(Box::new((*eta).clone()))),
-            };
-            return (Some(self), text);
+        // However much there is to tell, and nothing it was not let in for.
+        if self.check_at <= Instant::now() && !self.check() {
+            return self.end(StreamEnd::Revoked);
         }
+        let news = tokio::select! {
+            news = self.subscription.next() => news,
+            () = self.guard.changed() => News::Beat,
+        };
+        let text = match news {
+            News::Beat if self.check() => Bytes::from_static(b":\n\n"),
+            News::Beat => return self.end(StreamEnd::Revoked),
+            News::TooSlow => return self.end(StreamEnd::TooSlow),
+            News::Stopping => return self.end(StreamEnd::Stopping),
+            News::Entries(mut entries) => {
+                let is_over = cut_at_end(&self.subscription, &mut entries);
+                match self.tell(&entries).await {
+                    Ok(text) if is_over => {
+                        let (rest, closing) = self.end(StreamEnd::Over);
+                        return (rest, [text, closing].concat().into());
+                    }
+                    Ok(text) => text,
+                    Err(why) => return self.end(why),
+                }
+            }
+            News::Location(driver, seen) => text_of(&Beside::LocationUpdate(DriverAt::new(driver, seen))),
+            News::Locations(frame) => frame.text,
+            News::Eta(eta) => text_of(&Beside::EtaUpdate(Box::new((*eta).clone()))),
+        };
+        (Some(self), text)
     }
 
     /// Whether it may go on; asked again a heartbeat from now at the latest.

@@ -1,0 +1,30 @@
+//! What streams may take.
+
+use super::Problems;
+use serde::Deserialize;
+
+/// What streams may take.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StreamLimits {
+    pub(crate) replay_bytes: usize,
+    pub(crate) subscriptions: usize,
+    pub(crate) per_principal: usize,
+    pub(crate) per_socket: usize,
+    pub(crate) queue: usize,
+    pub(crate) heartbeat_seconds: u64,
+}
+
+pub(super) fn check_streams(check: &mut Problems, streams: &StreamLimits) {
+    let StreamLimits { replay_bytes, subscriptions, per_principal, per_socket, queue, heartbeat_seconds } = *streams;
+    check.that("streams.replay_bytes", replay_bytes <= 1 << 40, "must be at most 2^40");
+    for (key, count) in [
+        ("streams.subscriptions", subscriptions),
+        ("streams.per_principal", per_principal),
+        ("streams.per_socket", per_socket),
+    ] {
+        check.that(key, (1..=1_000_000).contains(&count), "must be 1 to 1000000");
+    }
+    check.that("streams.queue", (1..=1_000_000).contains(&queue), "must be 1 to 1000000");
+    check.that("streams.heartbeat_seconds", (1..=3_600).contains(&heartbeat_seconds), "must be 1 to 3600");
+}
