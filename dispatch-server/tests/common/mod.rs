@@ -197,7 +197,9 @@ impl Api {
         }
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let bytes = response.bytes().await.unwrap();
+        // A stream has no end.
+        let is_stream = headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
+        let bytes = if is_stream { Vec::new().into() } else { response.bytes().await.unwrap() };
         let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into());
         Answer { status, headers, body }
     }
