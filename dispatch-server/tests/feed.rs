@@ -1,5 +1,7 @@
 //! Streams: what they tell, to whom, and that nothing is missing after an interruption.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use common::stream::{Event, Stream};

@@ -1,5 +1,7 @@
 //! Sockets: subscriptions, a driver's answers, positions, and what ends them.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use common::{Server, keys};

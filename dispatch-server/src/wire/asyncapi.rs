@@ -170,12 +170,12 @@ impl Document {
     fn say(&mut self, name: &str, kind: &str, about: &str, schema: Value) -> Entry {
         let words = name.split('_').map(|word| word[..1].to_uppercase() + &word[1..]);
         let title = words.collect::<String>() + kind;
-        self.message(name, about, "application/json", to_schema(&title));
+        self.message(name, about, "application/json", &to_schema(&title));
         self.schemas.insert(title.clone(), schema);
         Entry { name: name.to_owned(), schema: title }
     }
 
-    fn message(&mut self, name: &str, about: &str, kind: &str, payload: Value) {
+    fn message(&mut self, name: &str, about: &str, kind: &str, payload: &Value) {
         let message = json!({"name": name, "summary": about, "contentType": kind, "payload": payload});
         let former = self.messages.insert(name.to_owned(), message);
         assert!(former.is_none(), "two messages are called {name}");
@@ -226,14 +226,12 @@ impl Document {
         self.add::<NumberDrivers>();
         self.add::<SendPositions>();
         for (_, name, _, about) in REQUESTS {
-            match request_schema(name) {
-                Some((_, mut schema)) => {
-                    schema["properties"]["type"] = json!({"type": "string", "enum": [name]});
-                    self.say(name, "Request", about, schema);
-                }
-                None => {
-                    self.message(name, about, "application/octet-stream", json!({"type": "string", "format": "binary"}))
-                }
+            if let Some((_, mut schema)) = request_schema(name) {
+                schema["properties"]["type"] = json!({"type": "string", "enum": [name]});
+                self.say(name, "Request", about, schema);
+            } else {
+                let bytes = json!({"type": "string", "format": "binary"});
+                self.message(name, about, "application/octet-stream", &bytes);
             }
         }
     }
@@ -283,7 +281,7 @@ impl Document {
         let mut names = Vec::new();
         for (name, about, data) in entries.chain(own).collect::<Vec<_>>() {
             let name = format!("dispatch.{name}");
-            self.message(&name, about, "application/cloudevents+json", cloud_event(&name, &data));
+            self.message(&name, about, "application/cloudevents+json", &cloud_event(&name, &data));
             if let Some(message) = self.messages.get_mut(&name) {
                 message["headers"] = headers.clone();
             }

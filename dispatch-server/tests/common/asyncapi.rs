@@ -1,5 +1,7 @@
 //! The contract of streams, sockets and webhooks as a test reads it: whether what is told is as it describes it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use super::contract::Contract;
 use serde_json::Value;
 use std::sync::LazyLock;
