@@ -38,7 +38,7 @@ fn is_signed(header: &str, body: &str, secret: &str) -> bool {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(format!("{time}.{body}").as_bytes());
     let expected = mac.finalize().into_bytes();
-    let expected: String = expected.iter().map(|byte| format!("{byte:02x}")).collect();
+    let expected = expected.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     header.split(',').filter_map(|part| part.strip_prefix("v1=")).any(|signature| signature == expected)
 }
 
