@@ -234,7 +234,7 @@ async fn positions_are_told_the_newest_of_each() {
     let mut market = server.stream("", "/v1/feed", None).await;
     let first = market.named("locations").await;
     let drivers = first.data["positions"].as_array().unwrap().iter().map(|at| at["driver"].as_str().unwrap());
-    assert_eq!(BTreeSet::from_iter(drivers), BTreeSet::from(["ana", "bob"]), "{first:?}");
+    assert_eq!(drivers.collect::<BTreeSet<_>>(), BTreeSet::from(["ana", "bob"]), "{first:?}");
     let mut of_order = server.stream("", "/v1/orders/o-1/feed", None).await;
     assert_eq!(of_order.named("location_update").await.data["driver"], "ana");
     server.pass(3);
