@@ -26,7 +26,7 @@ pub(super) fn place(driver: u32, turn: u32) -> (i32, i32) {
     let spread = |factor: u32, range: u32| (driver.wrapping_mul(factor) >> 8) % range;
     let (north, east) = (spread(2_654_435_761, 3_600_000), spread(40_503_459, 5_900_000));
     let step = (turn % 2) * 1_800;
-    (523_400_000 + (north + step) as i32, 131_000_000 + east as i32)
+    (523_400_000 + (north + step).cast_signed(), 131_000_000 + east.cast_signed())
 }
 
 impl Gateway {
