@@ -405,7 +405,7 @@ fn fits(operation: &str) -> &'static [Stage] {
         "failOrder" => &[Submitted, Offered, Assigned, PickedUp],
         "progressOrder" | "takeBackOrder" => &[Assigned],
         "assignOrder" | "acceptOffer" | "declineOffer" | "getOpinion" => &[Offered],
-        "getOrder" | "getEta" | "explainOrder" | "whyNot" | "createTrackingLink" => &STAGES[3..],
+        "getOrder" | "getEta" | "explainOrder" | "whyNot" | "createTrackingLink" | "followOrder" => &STAGES[3..],
         "getOffer" => &STAGES[4..],
         _ => &STAGES,
     }

@@ -62,6 +62,24 @@ const MEASUREMENTS: &[Measurement] = &[
         ],
     },
     Measurement {
+        name: "watched_city",
+        about: "30,000 drivers who report every 3 s, 35 orders a second, 2,000 who watch one and ten who watch all, by the program `load`",
+        program: "--package dispatch-benches --bin load -- --drivers 30000 --interval 3 --gateways 100 --orders-per-s 35 --watchers 2000 \
+                  --seconds 20",
+        readings: &[
+            Reading { field: "fixes_per_s", unit: "1/s" },
+            Reading { field: "fix_to_watcher_p99_ms", unit: "ms" },
+            Reading { field: "due_to_first_offer_after_window_p99_ms", unit: "ms" },
+            Reading { field: "server_cpu_share", unit: "of a processor" },
+        ],
+    },
+    Measurement {
+        name: "reconnects",
+        about: "watchers that come back 20,000 times: how many a second, by the program `load`, which fails if one missed anything",
+        program: "--package dispatch-benches --bin load -- --reconnects 20000",
+        readings: &[Reading { field: "reconnects_per_s", unit: "1/s" }],
+    },
+    Measurement {
         name: "ingest_binary",
         about: "positions in frames, for each second of a processor that the server uses, by the program `load`; Redis GEOADD beside it",
         program: "--package dispatch-benches --bin load -- --saturate binary --drivers 50000 --seconds 8",

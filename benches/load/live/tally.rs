@@ -63,20 +63,34 @@ impl Tally {
     pub(super) fn take(&self, seconds: f64) -> Value {
         let Seen { fix_to_watcher_ms, after_window_ms } = std::mem::take(&mut *self.seen());
         let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
+        let (positions, orders) = (fix_to_watcher_ms.len(), after_window_ms.len());
+        let (fix, offer) = (Quantiles::of(fix_to_watcher_ms), Quantiles::of(after_window_ms));
         json!({
             "fixes_per_s": take(&self.fixes) as f64 / seconds,
             "entries_told": take(&self.events),
             "market_frames_told": take(&self.frames),
-            "positions_told": fix_to_watcher_ms.len(),
-            "fix_to_watcher_ms": quantiles(fix_to_watcher_ms),
-            "orders_offered": after_window_ms.len(),
-            "due_to_first_offer_after_window_ms": quantiles(after_window_ms),
+            "positions_told": positions,
+            "fix_to_watcher_p50_ms": fix.p50,
+            "fix_to_watcher_p99_ms": fix.p99,
+            "fix_to_watcher_max_ms": fix.max,
+            "orders_offered": orders,
+            "due_to_first_offer_after_window_p50_ms": offer.p50,
+            "due_to_first_offer_after_window_p99_ms": offer.p99,
+            "due_to_first_offer_after_window_max_ms": offer.max,
         })
     }
 }
 
-fn quantiles(mut all: Vec<i64>) -> Value {
-    all.sort_unstable();
-    let at = |share: f64| all.get(((all.len().saturating_sub(1)) as f64 * share).round() as usize);
-    json!({"p50": at(0.5), "p99": at(0.99), "max": all.last()})
+struct Quantiles {
+    p50: Option<i64>,
+    p99: Option<i64>,
+    max: Option<i64>,
+}
+
+impl Quantiles {
+    fn of(mut all: Vec<i64>) -> Self {
+        all.sort_unstable();
+        let at = |share: f64| all.get((all.len().saturating_sub(1) as f64 * share).round() as usize).copied();
+        Self { p50: at(0.5), p99: at(0.99), max: all.last().copied() }
+    }
 }
