@@ -57,8 +57,10 @@ pub(crate) async fn run(server: &Server, options: &Options, watchers: u32) -> Re
     let mut orders = JoinSet::new();
     let mut figures = city.measure(server, options, options.seconds, &mut orders).await;
     if options.stalled > 0 {
+        let mut one = Events::open(&city.address, "/v1/feed", None).await?;
+        let here = one.next().await?.id.ok_or("a stream begins with how things stand, and its id")?;
         for _ in 0..options.stalled {
-            let stream = Events::open(&city.address, "/v1/feed", None).await?;
+            let stream = Events::open(&city.address, "/v1/feed", Some(&here)).await?;
             // Held, and never read.
             city.tasks.spawn(async move {
                 std::future::pending::<()>().await;
@@ -113,7 +115,8 @@ impl City {
         sleep_until(begin + interval).await;
         let watched = watchers.min(MAX_WATCHED).min(options.drivers / 2);
         for number in 0..watched {
-            city.send_off(number).await;
+            // All over the city, and so of all gateways.
+            city.send_off(number, number * (options.drivers / watched)).await;
         }
         for number in 0..watchers {
             let path = format!("/v1/orders/w-{}/feed", number % watched);
@@ -129,12 +132,12 @@ impl City {
         Ok(city)
     }
 
-    /// An order that its driver has on board.
-    async fn send_off(&self, number: u32) {
-        let (order, driver) = (format!("w-{number}"), format!("d-{number}"));
+    /// An order that a driver has on board.
+    async fn send_off(&self, number: u32, by: u32) {
+        let (order, driver) = (format!("w-{number}"), format!("d-{by}"));
         let path = format!("/v1/orders/{order}");
         let give = async |method, path: String, body: Value| self.load.give(Instant::now(), method, &path, &body).await;
-        give(Method::POST, "/v1/orders".into(), order_of(&order, number)).await;
+        give(Method::POST, "/v1/orders".into(), order_of(&order, by)).await;
         give(Method::POST, format!("{path}/kitchen"), json!({"status": "confirmed"})).await;
         give(Method::POST, format!("{path}/assign"), json!({"driver": driver})).await;
         for step in &STEPS[..2] {
@@ -150,8 +153,8 @@ impl City {
         for number in 0..options.orders_per_s * seconds {
             sleep_until(began + Duration::from_secs(1) * number / options.orders_per_s).await;
             let (load, start) = (self.load.clone(), now_ms());
-            // Where somebody is who is not on the way with one that is watched.
-            let driver = MAX_WATCHED + number.wrapping_mul(2_654_435_761) % (options.drivers - MAX_WATCHED).max(1);
+            // Where somebody is.
+            let driver = number.wrapping_mul(2_654_435_761) % options.drivers;
             orders.spawn(async move {
                 let order = format!("o-{start}-{number}");
                 load.give(Instant::now(), Method::POST, "/v1/orders", &order_of(&order, driver)).await;

@@ -19,6 +19,9 @@ use tokio::time::{Instant, timeout};
 /// How many orders there are, with a watcher each.
 const ORDERS: u64 = 200;
 
+/// How many changes are under way at once.
+const CHANGERS: usize = 16;
+
 /// How long a watcher stays at most when nothing comes.
 const STAY: Duration = Duration::from_millis(5);
 
@@ -39,11 +42,16 @@ pub(crate) async fn run(server: &Server, options: &Options, reconnects: u64) -> 
         let (address, left, begin) = (address.clone(), left.clone(), snapshot.clone());
         watchers.spawn(async move { watch(&address, order, begin, &left).await.map_err(|error| error.to_string()) });
     }
-    let mut news = 0_u64;
-    while left.load(Ordering::Relaxed) > 0 {
-        change(&load, news).await;
-        news += 1;
+    let (news, mut changers) = (Arc::new(AtomicU64::new(0)), JoinSet::new());
+    for _ in 0..CHANGERS {
+        let (load, left, news) = (load.clone(), left.clone(), news.clone());
+        changers.spawn(async move {
+            while left.load(Ordering::Relaxed) > 0 {
+                change(&load, news.fetch_add(1, Ordering::Relaxed)).await;
+            }
+        });
     }
+    changers.join_all().await;
     let took = began.elapsed().as_secs_f64();
     // The last thing that happens to each order: its watcher stays until it has seen that.
     for order in 0..ORDERS {
@@ -73,7 +81,7 @@ pub(crate) async fn run(server: &Server, options: &Options, reconnects: u64) -> 
         "reconnects": reconnects,
         "seconds": took,
         "reconnects_per_s": reconnects as f64 / took,
-        "changes": news,
+        "changes": news.load(Ordering::Relaxed),
         "events_seen": seen,
         "events_missing": missing,
         "events_twice_or_out_of_order": twice,

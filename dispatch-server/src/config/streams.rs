@@ -8,6 +8,7 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub(crate) struct StreamLimits {
     pub(crate) replay_bytes: usize,
+    pub(crate) snapshot_bytes: usize,
     pub(crate) subscriptions: usize,
     pub(crate) per_principal: usize,
     pub(crate) per_socket: usize,
@@ -16,8 +17,18 @@ pub(crate) struct StreamLimits {
 }
 
 pub(super) fn check_streams(check: &mut Problems, streams: &StreamLimits) {
-    let StreamLimits { replay_bytes, subscriptions, per_principal, per_socket, queue, heartbeat_seconds } = *streams;
+    let StreamLimits {
+        replay_bytes,
+        snapshot_bytes,
+        subscriptions,
+        per_principal,
+        per_socket,
+        queue,
+        heartbeat_seconds,
+    } = *streams;
     check.that("streams.replay_bytes", replay_bytes <= 1 << 40, "must be at most 2^40");
+    let fits = (1 << 20..=1 << 40).contains(&snapshot_bytes);
+    check.that("streams.snapshot_bytes", fits, "must be 2^20 to 2^40");
     for (key, count) in [
         ("streams.subscriptions", subscriptions),
         ("streams.per_principal", per_principal),

@@ -13,7 +13,7 @@ use dispatch_core::{DriverId, MarketId, OrderId, PlaceId, Timestamp};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, OnceLock};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// One thing that happened, as everybody is told.
 #[derive(Debug)]
@@ -91,7 +91,12 @@ pub(crate) struct Hub {
     live: OnceLock<Arc<Live>>,
     pub(super) figures: Figures,
     closing: watch::Sender<bool>,
+    /// Room for what streams begin with.
+    room: Arc<Semaphore>,
 }
+
+/// So many bytes take one place of that room.
+const PLACE_BYTES: usize = 4_096;
 
 /// The last entries, as many as fit, and in which of them each topic is.
 pub(super) struct Ring {
@@ -149,7 +154,8 @@ impl Hub {
         };
         let (ring, closing) = (Mutex::new(ring), watch::channel(false).0);
         let (log, live) = (OnceLock::new(), OnceLock::new());
-        Arc::new(Self { log, limits, homes, tenants, ring, live, figures, closing })
+        let room = Arc::new(Semaphore::new(limits.snapshot_bytes / PLACE_BYTES));
+        Arc::new(Self { log, limits, homes, tenants, ring, live, figures, closing, room })
     }
 
     /// Begins to look where drivers are.
@@ -253,6 +259,12 @@ impl Hub {
         drop(ring);
         self.figures.open.increment(1);
         Ok(Subscription::new(self.clone(), seat, principal, topics, markets, is_merchant, self.closing.subscribe()))
+    }
+
+    /// Room for so many bytes that a stream begins with, until its client has taken them.
+    pub(crate) fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, TooManyStreams> {
+        let places = u32::try_from(bytes.div_ceil(PLACE_BYTES)).map_err(|_| TooManyStreams::All)?;
+        self.room.clone().try_acquire_many_owned(places).map_err(|_| TooManyStreams::All)
     }
 
     /// Gives the place of a subscription back.

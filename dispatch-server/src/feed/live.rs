@@ -1,4 +1,4 @@
-//! Where drivers are, for those who follow them: looked at ten times a second, and for whole markets once. So a fix costs nothing
+//! Where drivers are, for those who follow them: looked at twenty times a second, and for whole markets once. So a fix costs nothing
 //! more, and who is told of a driver is told the newest.
 
 use super::subscription::Seat;
@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often drivers that somebody follows are looked at.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// In so many looks the drivers of a market are looked at once.
-const LOOKS_PER_FRAME: u64 = 10;
+const LOOKS_PER_FRAME: u64 = 20;
 
 /// Where the drivers of a market are: made once, and shared by all who are told.
 #[derive(Clone)]

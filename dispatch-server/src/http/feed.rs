@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 /// Most streams of one tracking link: a family and all their devices.
@@ -93,6 +93,7 @@ pub(super) async fn of_link(Extract(state): Extract<State>, params: RawPathParam
         check_at,
         audience: Audience::Customer { link },
         first: Some(first),
+        room: None,
     }))
 }
 
@@ -129,8 +130,9 @@ async fn stream(
 ) -> Result<Response, Problem> {
     let (subscription, first) = open(&state, caller, wanted, after, positions).await?;
     let first = first.map(|first| text_of(&first));
+    let room = first.as_ref().map(|first| state.handle().hub().room(first.len())).transpose()?;
     let check_at = Instant::now() + heartbeat(&state);
-    Ok(answer(Stream { state, subscription, guard, check_at, audience: Audience::Known, first }))
+    Ok(answer(Stream { state, subscription, guard, check_at, audience: Audience::Known, first, room }))
 }
 
 fn heartbeat(state: &State) -> Duration {
@@ -231,6 +233,8 @@ struct Stream {
     check_at: Instant,
     audience: Audience,
     first: Option<Bytes>,
+    /// The room that takes, until the client asks for more.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl Stream {
@@ -239,6 +243,7 @@ impl Stream {
         if let Some(first) = self.first.take() {
             return (Some(self), first);
         }
+        self.room = None;
         // However much there is to tell, and nothing it was not let in for.
         if self.check_at <= Instant::now() && !self.check() {
             return self.end(StreamEnd::Revoked);

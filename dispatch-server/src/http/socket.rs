@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -79,6 +79,8 @@ pub(super) async fn open(
 /// What a subscription has for the socket.
 enum Tell {
     Event(String),
+    /// How things stand, and the room that takes.
+    First(String, OwnedSemaphorePermit),
     /// It is over.
     Over(StreamEnd),
 }
@@ -159,6 +161,7 @@ impl Talk {
                     // What was on its way when the client ended it.
                     _ if self.subscriptions.get(&number).is_none_or(|(known, _)| *known != begun) => {}
                     Tell::Event(text) => self.send(socket, Message::Text(text.into())).await?,
+                    Tell::First(text, _room) => self.send(socket, Message::Text(text.into())).await?,
                     Tell::Over(StreamEnd::Over) => {
                         self.subscriptions.remove(&number);
                         let closing = Beside::Closing { reason: StreamEnd::Over.into() };
@@ -292,6 +295,10 @@ impl Talk {
         let caller = self.caller.clone();
         let positions = wanted.positions.unwrap_or(true);
         let (subscription, first) = feed::open(&self.state, caller, what, after, positions).await?;
+        let first = first.map(|first| wire::beside_of_subscription(number, &first));
+        let hub = self.state.handle().hub();
+        let room = first.as_ref().map(|first| hub.room(first.len())).transpose()?;
+        let first = first.zip(room).map(|(first, room)| Tell::First(first, room));
         let (state, told) = (self.state.clone(), self.told.clone());
         while self.tasks.try_join_next().is_some() {}
         self.begun += 1;
@@ -306,12 +313,12 @@ async fn tell(
     state: State,
     mut subscription: Subscription,
     number: Number,
-    first: Option<Beside>,
+    first: Option<Tell>,
     told: mpsc::Sender<(Number, Tell)>,
 ) {
     let called = number.0;
     if let Some(first) = first
-        && told.send((number, Tell::Event(wire::beside_of_subscription(called, &first)))).await.is_err()
+        && told.send((number, first)).await.is_err()
     {
         return;
     }
