@@ -109,7 +109,7 @@ async fn a_bad_message_is_refused_and_names_the_field() {
         (json!({"type": "accept", "offer": "x"}), Some("offer")),
         (json!({"type": "drivers", "drivers": ["a b"]}), Some("drivers[0]")),
         (json!({"type": "positions", "positions": 1}), Some("positions")),
-        (json!([]), Some("type")),
+        (json!([]), Some("body")),
     ] {
         let reply = socket.ask(message.clone()).await;
         let problem = &reply["problem"];

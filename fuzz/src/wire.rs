@@ -56,6 +56,7 @@ pub(crate) fn wire_seeds() -> Vec<Vec<u8>> {
         r#"{"lat":52.5,"lng":13.4,"at":"2026-11-21T12:00:00Z","accuracy_m":5,"speed_mps":1.5,"heading_deg":359.9}"#,
         r#"{"positions":[{"driver":"ana","lat":52.5,"lng":13.4},{"driver":"bo","lat":1,"lng":2,"at":"2026-11-21T12:00:00Z"}]}"#,
         r#"{"version":3}"#,
+        r#"{"type":"subscribe","ref":1,"topic":{"order":"o"},"after":"00000000-1-1"}"#,
         r#"{"until":"2026-11-21T12:00:00Z"}"#,
         "{}",
         "[null]",

@@ -149,10 +149,7 @@ impl SendPositions {
 impl SocketRequest {
     /// Reads a message, as strictly as a body.
     pub(crate) fn read(text: &[u8]) -> Result<Self, Invalid> {
-        let head: Head = serde_json::from_slice(text).map_err(|error| Invalid {
-            field: error.is_data().then(|| "type".to_owned()),
-            problem: error.to_string(),
-        })?;
+        let head: Head = parse(text)?;
         Ok(match head.r#type {
             RequestName::Subscribe => Self::Subscribe(parse(text)?),
             RequestName::Unsubscribe => Self::Unsubscribe(parse(text)?),
