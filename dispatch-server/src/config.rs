@@ -21,8 +21,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-pub(crate) use streams::StreamLimits;
 use streams::check_streams;
+pub(crate) use streams::{StreamLimits, TrackedFrom, TrackingConfig};
 use toml::{Table, Value};
 pub(crate) use webhooks::WebhooksConfig;
 use webhooks::check_webhooks;
@@ -43,6 +43,7 @@ pub struct ServerConfig {
     pub(crate) require_key: bool,
     pub(crate) rates: RatesConfig,
     pub(crate) streams: StreamLimits,
+    pub(crate) tracked_from: TrackedFrom,
     pub(crate) markets: Vec<MarketConfig>,
     pub(crate) limits: Limits,
     /// Absent where connections are plain.
@@ -315,6 +316,7 @@ struct Raw {
     require_key: bool,
     rates: RatesConfig,
     streams: StreamLimits,
+    tracking: TrackingConfig,
     markets: Vec<RawMarket>,
     limits: Limits,
     tls: RawTls,
@@ -438,6 +440,7 @@ fn read(table: Table) -> Result<ServerConfig, ConfigError> {
             require_key: raw.require_key,
             rates: raw.rates,
             streams: raw.streams,
+            tracked_from: raw.tracking.position_from,
             markets,
             limits: raw.limits,
             tls,

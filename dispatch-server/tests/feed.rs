@@ -295,6 +295,33 @@ async fn a_customer_follows_its_order() {
 }
 
 #[tokio::test]
+async fn where_its_driver_is_a_customer_sees_as_the_server_is_set() {
+    for (from, before, after) in [("pickup", false, true), ("assignment", true, true), ("never", false, false)] {
+        let server = Server::with(&format!("{}\n[tracking]\nposition_from = \"{from}\"", keys())).await;
+        server.driver("dispatcher", "ana").await;
+        server.order("dispatcher", "o-1").await;
+        assign(&server, "dispatcher", "o-1", "ana").await;
+        let path = link(&server, "merchant", "o-1").await;
+        let shown = async || {
+            let mut stream = server.stream("", &path, None).await;
+            let first = stream.next().await.unwrap();
+            let track = server.get(path.strip_suffix("/feed").unwrap()).await.ok();
+            assert_eq!(first.data["driver"], *track.at("/driver"));
+            if !first.data["driver"].is_null() {
+                assert_eq!(stream.named("location_update").await.data["driver"], "ana");
+            }
+            !first.data["driver"].is_null()
+        };
+        assert_eq!(shown().await, before, "{from}");
+        for step in ["arrived_at_pickup", "picked_up"] {
+            let path = "/v1/orders/o-1/progress";
+            server.send_as("driver", Method::POST, path, Some(json!({"step": step}))).await.ok();
+        }
+        assert_eq!(shown().await, after, "{from}");
+    }
+}
+
+#[tokio::test]
 async fn an_arrival_that_changes_is_told_and_kept() {
     let server = Server::start().await;
     server.driver("", "ana").await;

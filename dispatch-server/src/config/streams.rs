@@ -1,7 +1,35 @@
 //! What streams may take.
 
 use super::Problems;
+use dispatch_core::DispatchStatus;
 use serde::Deserialize;
+
+/// From when on a customer sees where its driver is; until the delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TrackedFrom {
+    Assignment,
+    Pickup,
+    Never,
+}
+
+/// What tracking links show.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrackingConfig {
+    pub(crate) position_from: TrackedFrom,
+}
+
+impl TrackedFrom {
+    /// Whether the driver of an order is shown now.
+    pub(crate) fn shows(self, status: &DispatchStatus) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Pickup => status.is_on_board(),
+            Self::Assignment => status.is_on_board() || status.is_before_pickup(),
+        }
+    }
+}
 
 /// What streams may take.
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -5,6 +5,7 @@ use super::extract::{PathId, Query, path_id};
 use super::problem::Problem;
 use crate::State;
 use crate::auth::{Caller, Link, Principal, Role};
+use crate::config::TrackedFrom;
 use crate::feed::{Cursor, Entry, News, Rider, Subscription, TooManyStreams};
 use crate::runner::{Beacon, Error, Followed, Wanted, World};
 use crate::telemetry::StreamEnd;
@@ -71,9 +72,9 @@ pub(super) async fn of_link(Extract(state): Extract<State>, params: RawPathParam
     let link = state.auth().follow(&text, state.handle().now())?;
     let hub = state.handle().hub().clone();
     let find = {
-        let (link, hub) = (link.clone(), hub.clone());
+        let (link, hub, from) = (link.clone(), hub.clone(), state.config().tracked_from);
         move |world: &mut World| {
-            let (market, rider) = world.follow_link(&hub, &link).ok_or(Error::NoLink)?;
+            let (market, rider) = world.follow_link(&hub, &link, from).ok_or(Error::NoLink)?;
             Ok((market, rider, hub.cursor(world.told(), world.now())))
         }
     };
@@ -99,11 +100,11 @@ pub(super) async fn of_link(Extract(state): Extract<State>, params: RawPathParam
 
 /// The state of a customer's order, as an event.
 async fn show(state: &State, link: &Link, cursor: Cursor) -> Result<Bytes, Problem> {
-    let link = link.clone();
+    let (link, from) = (link.clone(), state.config().tracked_from);
     let tenant = link.tenant.clone();
     let show = move |world: &mut World| {
         let (market, order, eta) = world.tracked(&link).ok_or(Error::NoLink)?;
-        Ok(TrackReply::new(market, order, eta, link.expires_at))
+        Ok(TrackReply::new(market, order, eta, &link, from))
     };
     let order = Box::new(state.ask(Some(&tenant), show).await?);
     Ok(text_of(&Beside::StatusUpdate { id: cursor.to_string(), order }))
@@ -284,7 +285,7 @@ impl Stream {
     async fn tell(&mut self, entries: &[Arc<Entry>]) -> Result<Bytes, StreamEnd> {
         match &self.audience {
             Audience::Known => {
-                follow(&self.state, &self.subscription, entries, false);
+                follow(&self.state, &self.subscription, entries, TrackedFrom::Assignment);
                 let mut text = Vec::new();
                 for entry in entries {
                     wire::write_event(entry.name, Some(&entry.cursor.to_string()), &entry.json, &mut text);
@@ -297,7 +298,7 @@ impl Stream {
                 let shown = show(&self.state, link, last.cursor).await;
                 let text = shown
                     .map_err(|problem| if problem.is_unknown() { StreamEnd::Over } else { StreamEnd::Stopping })?;
-                follow(&self.state, &self.subscription, entries, true);
+                follow(&self.state, &self.subscription, entries, self.state.config().tracked_from);
                 Ok(text)
             }
         }
@@ -320,7 +321,7 @@ pub(super) fn cut_at_end(subscription: &Subscription, entries: &mut Vec<Arc<Entr
 }
 
 /// Has a subscription be told where the driver is who has its order now.
-pub(super) fn follow(state: &State, subscription: &Subscription, entries: &[Arc<Entry>], on_board_only: bool) {
+pub(super) fn follow(state: &State, subscription: &Subscription, entries: &[Arc<Entry>], from: TrackedFrom) {
     let Some(rider) = entries.iter().rev().find_map(|entry| Some((entry.rider.as_ref()?, &entry.market))) else {
         return;
     };
@@ -331,9 +332,9 @@ pub(super) fn follow(state: &State, subscription: &Subscription, entries: &[Arc<
         Some((driver.clone(), state.handle().beacon(rider.1, driver)?))
     };
     match rider.0 {
-        Rider::Fetches(driver) if !on_board_only => subscription.follow(beacon(driver)),
-        Rider::Carries(driver) => subscription.follow(beacon(driver)),
-        Rider::Fetches(_) | Rider::Nobody => subscription.follow(None),
+        Rider::Fetches(driver) if from == TrackedFrom::Assignment => subscription.follow(beacon(driver)),
+        Rider::Carries(driver) if from != TrackedFrom::Never => subscription.follow(beacon(driver)),
+        Rider::Fetches(_) | Rider::Carries(_) | Rider::Nobody => subscription.follow(None),
     }
 }
 

@@ -111,9 +111,10 @@ pub(super) async fn link(
 pub(super) async fn track(Extract(state): Extract<State>, params: RawPathParams) -> Result<Response, Problem> {
     let link = state.auth().follow(super::extract::path_id(&params), state.handle().now())?;
     let tenant = link.tenant.clone();
+    let from = state.config().tracked_from;
     let show = move |world: &mut World| {
         let (market, order, eta) = world.tracked(&link).ok_or(Error::NoLink)?;
-        Ok(TrackReply::new(market, order, eta, link.expires_at))
+        Ok(TrackReply::new(market, order, eta, &link, from))
     };
     Ok(ok(&state.ask(Some(&tenant), show).await?))
 }

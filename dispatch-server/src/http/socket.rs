@@ -5,6 +5,7 @@ use super::problem::Problem;
 use super::{bearer, offers};
 use crate::State;
 use crate::auth::{Caller, Cost, Role};
+use crate::config::TrackedFrom;
 use crate::feed::{News, Subscription};
 use crate::net::Held;
 use crate::runner::{Session, Wanted};
@@ -333,7 +334,7 @@ async fn tell(
             News::Eta(eta) => beside(Beside::EtaUpdate(Box::new((*eta).clone()))),
             News::Entries(mut entries) => {
                 let is_over = feed::cut_at_end(&subscription, &mut entries);
-                feed::follow(&state, &subscription, &entries, false);
+                feed::follow(&state, &subscription, &entries, TrackedFrom::Assignment);
                 for entry in &entries {
                     if told.send((number, Tell::Event(wire::of_subscription(called, &entry.json)))).await.is_err() {
                         return;

@@ -4,6 +4,7 @@ use super::fleet::Beacon;
 use super::market::Market;
 use super::{Error, World};
 use crate::auth::{Caller, Grant, Link};
+use crate::config::TrackedFrom;
 use crate::feed::{Cursor, Hub, Topic};
 use crate::wire::{DriverReply, EtaUpdate, OfferReply, OrderReply, Standing};
 use dispatch_core::{Driver, DriverId, MarketId, Order, OrderId};
@@ -133,9 +134,14 @@ impl World {
     }
 
     /// The order of a tracking link, its market by number, and who has it.
-    pub(crate) fn follow_link(&self, hub: &Hub, link: &Link) -> Option<(u16, Option<(DriverId, Beacon)>)> {
+    pub(crate) fn follow_link(
+        &self,
+        hub: &Hub,
+        link: &Link,
+        from: TrackedFrom,
+    ) -> Option<(u16, Option<(DriverId, Beacon)>)> {
         let (market, order, _) = self.tracked(link)?;
-        let rider = rider(market, order).filter(|_| order.status.is_on_board());
+        let rider = rider(market, order).filter(|_| from.shows(&order.status));
         Some((hub.home(market.id())?.0, rider))
     }
 }

@@ -1,9 +1,10 @@
 //! API keys and tracking links.
 
 use super::{EtaBody, Id, Lat, Lng, Secs, StatusName, Time, degrees};
-use crate::auth::{Key, KeyRecord, NewKey, Role, Scope};
+use crate::auth::{Key, KeyRecord, Link, NewKey, Role, Scope};
+use crate::config::TrackedFrom;
 use crate::runner::{Expected, Market};
-use dispatch_core::{DriverId, Fix, Label, MarketId, Millis, Order, OrderId, PlaceId, Timestamp};
+use dispatch_core::{DriverId, Fix, Label, MarketId, Millis, Order, OrderId, PlaceId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
@@ -250,7 +251,7 @@ pub(crate) struct TrackReply {
     /// When it arrives; `null` once it has ended.
     #[schema(required)]
     eta: Option<EtaBody>,
-    /// Where its driver is, from pickup to delivery.
+    /// Where its driver is, from pickup (or as the server is set) to delivery.
     #[schema(required)]
     driver: Option<DriverSpot>,
     /// When the link ends.
@@ -266,10 +267,13 @@ pub(crate) struct DriverSpot {
 }
 
 impl TrackReply {
-    pub(crate) fn new(market: &Market, order: &Order, eta: Option<Expected>, link_expires_at: Timestamp) -> Self {
+    pub(crate) fn new(market: &Market, order: &Order, eta: Option<Expected>, link: &Link, from: TrackedFrom) -> Self {
         let (spec, times) = (&order.spec, &order.times);
-        let is_on_board = times.picked_up.is_some() && !order.status.is_terminal();
-        let fix = order.status.driver().filter(|_| is_on_board).and_then(|driver| market.fleet().last_fix(driver));
+        let fix = order
+            .status
+            .driver()
+            .filter(|_| from.shows(&order.status))
+            .and_then(|driver| market.fleet().last_fix(driver));
         let (dropoff_lat, dropoff_lng) = degrees(spec.dropoff.position);
         Self {
             order: spec.id.clone(),
@@ -283,7 +287,7 @@ impl TrackReply {
             ended_at: times.ended.map(Time::from),
             eta: eta.map(EtaBody::from),
             driver: fix.map(|(fix, _)| fix.into()),
-            link_expires_at: link_expires_at.into(),
+            link_expires_at: link.expires_at.into(),
         }
     }
 }
