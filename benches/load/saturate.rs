@@ -204,11 +204,13 @@ impl Frames {
 
     /// Sends a position of each driver, again and again.
     async fn run(mut self, end: Instant) -> Taken {
-        let mut taken = Taken::default();
+        let (mut taken, mut at) = (Taken::default(), 0);
         for turn in 0.. {
+            // A driver's next position is a later one, however soon it comes.
+            at = now_ms().max(at + 1);
             for frame in &mut self.frames[turn % 2] {
                 // The base time of the header.
-                frame[8..16].copy_from_slice(&now_ms().to_le_bytes());
+                frame[8..16].copy_from_slice(&at.to_le_bytes());
                 let count = u64::from(u32::from_le_bytes([frame[4], frame[5], frame[6], frame[7]]));
                 let sent = self.socket.send(Message::Binary(frame.clone().into())).await;
                 let moved = match sent {

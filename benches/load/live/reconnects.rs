@@ -36,6 +36,8 @@ pub(crate) async fn run(server: &Server, options: &Options, reconnects: u64) -> 
     // One that never leaves sees everything.
     let mut witness = Events::open(&address, "/v1/feed?positions=false", None).await?;
     let snapshot = witness.next().await?.id.ok_or("a snapshot has an id")?;
+    // It reads all the while, or it would be too slow.
+    let witness = tokio::spawn(async move { witnessed(witness).await.map_err(|error| error.to_string()) });
     let (left, began) = (Arc::new(AtomicU64::new(reconnects)), Instant::now());
     let mut watchers = JoinSet::new();
     for order in 0..ORDERS {
@@ -58,16 +60,7 @@ pub(crate) async fn run(server: &Server, options: &Options, reconnects: u64) -> 
         let reason = json!({"reason": "over"});
         load.give(Instant::now(), Method::POST, &format!("/v1/orders/o-{order}/cancel"), &reason).await;
     }
-    let mut expected: HashMap<String, Vec<String>> = HashMap::new();
-    let mut ended = 0;
-    while ended < ORDERS {
-        let event = timeout(Duration::from_secs(30), witness.next()).await??;
-        let data: Value = serde_json::from_str(&event.data)?;
-        if let (Some(id), Some(order)) = (event.id, data["order"].as_str()) {
-            expected.entry(order.to_owned()).or_default().push(id);
-            ended += u64::from(event.name == "order_cancelled");
-        }
-    }
+    let mut expected = witness.await??;
     let (mut missing, mut twice, mut seen) = (0, 0, 0);
     while let Some(watched) = watchers.join_next().await {
         let (order, ids) = watched??;
@@ -87,6 +80,20 @@ pub(crate) async fn run(server: &Server, options: &Options, reconnects: u64) -> 
         "events_twice_or_out_of_order": twice,
     });
     Ok(joined(head, json!({"errors": errors + missing as u64 + twice as u64, "first_error": first_error})))
+}
+
+/// The ids of all that happens to each order, until all of them have ended.
+async fn witnessed(mut events: Events) -> Result<HashMap<String, Vec<String>>, Box<dyn Error + Send + Sync>> {
+    let (mut seen, mut ended) = (HashMap::<String, Vec<String>>::new(), 0);
+    while ended < ORDERS {
+        let event = events.next().await?;
+        let data: Value = serde_json::from_str(&event.data)?;
+        if let (Some(id), Some(order)) = (event.id, data["order"].as_str()) {
+            seen.entry(order.to_owned()).or_default().push(id);
+            ended += u64::from(event.name == "order_cancelled");
+        }
+    }
+    Ok(seen)
 }
 
 /// Something happens to an order.
